@@ -12,6 +12,7 @@ from flowyard.errors.steps import EvaluationError
 from flowyard.exact_json import strict_json
 from flowyard.language.nodes import ChatHistory
 from flowyard.language.values.conform import conform
+from flowyard.language.values.expression_values import ExpressionContext
 from flowyard.language.values.expressions import parse_expression
 from flowyard.language.values.limits import pattern_fault
 from flowyard.language.values.templates import MAX_LENGTH, MAX_PLACEHOLDERS, MAX_STEPS, parse_template
@@ -31,6 +32,9 @@ INLINE = 64 * 1024
 """Bytes of a body or a reply that is read in the loop itself; longer ones are read in a thread."""
 
 
+AROUND = ExpressionContext(lambda _: 0)
+
+
 def rendered(text: str) -> Callable[[], object]:
     template = parse_template(text)
     return lambda: outcome(lambda: template.render(STATE.__getitem__))
@@ -38,7 +42,7 @@ def rendered(text: str) -> Callable[[], object]:
 
 def evaluated(text: str) -> Callable[[], object]:
     expression = parse_expression(text)
-    return lambda: outcome(lambda: expression.value(STATE.__getitem__, lambda _: 0))
+    return lambda: outcome(lambda: expression.value(STATE.__getitem__, AROUND))
 
 
 def outcome(work: Callable[[], object]) -> object:

@@ -36,6 +36,8 @@ class Recording:
     steps: dict[StepId, Step] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     fork: Fork | None = None
+    at: datetime = _AT
+    """What time it is, whenever somebody asks."""
 
     def __post_init__(self) -> None:
         self.steps = dict(self.recorded)
@@ -95,8 +97,11 @@ class Recording:
         self._add(step, next_, status="succeeded", kind="map", outputs=self.steps[step].outputs)
         self._choose(choice)
 
+    def now(self) -> datetime:
+        return self.at
+
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
-        return Begun(0.0, timeout_s)
+        return Begun(0.0, timeout_s, self.at)
 
     def pause_deadline(self, step: StepId, left_s: float) -> None:
         pass

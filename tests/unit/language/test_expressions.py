@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
 
 from flowyard.errors.steps import EvaluationError
 from flowyard.language.values.expression_types import check_expression
+from flowyard.language.values.expression_values import ExpressionContext
 from flowyard.language.values.expressions import ExpressionSyntaxError, parse_expression
 from flowyard.language.values.types import (
     ANY,
@@ -55,8 +57,11 @@ VALUES: dict[str, Any] = {
 }
 
 
+NOW = datetime(2026, 3, 1, 12, 30, 0, 5, tzinfo=timezone(timedelta(hours=2)))
+
+
 def holds(text: str) -> bool:
-    return parse_expression(text).holds(VALUES.__getitem__, {"review": 2}.__getitem__)
+    return parse_expression(text).holds(VALUES.__getitem__, ExpressionContext({"review": 2}.__getitem__, lambda: NOW))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +112,8 @@ def holds(text: str) -> bool:
         ("str(numbers) == '[1, 2, 3]' and str(maybe) == '' and str(n) == '3'", True),
         ("json(counts) == '{\"a\":1}' and parse_json('[1, null]')[0] == 1", True),
         ("default(maybe, 'x') == 'x' and default(free.nobody, 2) == 2 and default(text, 'x') == 'Hello'", True),
+        ("now() == '2026-03-01T10:30:00+00:00' and date(now()) == '2026-03-01'", True),
+        ("now() < date_add(now(), '1s') and date_diff(now(), '2026-03-01T10:00:00Z') == 1800", True),
         ("date('2026-03-01T23:30:00-05:00') == '2026-03-02'", True),
         ("date_add('2026-02-28', '1d') == '2026-03-01' and date_add('2026-03-01', '-1d') == '2026-02-28'", True),
         ("date_add('2026-01-01T00:00:00Z', '1h30m') == '2026-01-01T01:30:00+00:00'", True),

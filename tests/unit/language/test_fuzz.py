@@ -18,6 +18,7 @@ from flowyard.language.inputs import input_from_text
 from flowyard.language.load import load_bytes, load_text
 from flowyard.language.values.conform import conform
 from flowyard.language.values.expression_types import check_expression
+from flowyard.language.values.expression_values import ExpressionContext
 from flowyard.language.values.expressions import ExpressionSyntaxError, parse_expression
 from flowyard.language.values.json_schema import json_schema
 from flowyard.language.values.templates import check_template, parse_template
@@ -243,7 +244,7 @@ def test_an_expression_is_refused_checked_or_evaluated(text: str) -> None:
         event("wrong" if findings else "right")
         if expression.names <= VALUES.keys():
             with contextlib.suppress(EvaluationError):
-                assert isinstance(expression.holds(VALUES.__getitem__, lambda _: 1), bool)
+                assert isinstance(expression.holds(VALUES.__getitem__, ExpressionContext(lambda _: 1)), bool)
     assert 0 <= offset <= len(text)
 
 

@@ -117,6 +117,10 @@ class Journal:
         self._begun[step] = now
         return (deadline - now).total_seconds() if deadline is not None else None
 
+    def started_at(self, step: StepId) -> datetime:
+        """When a step that is open began for the first time."""
+        return self._open[step].started_at
+
     def pause_deadline(self, step: StepId, left_s: float) -> None:
         """Stops the step's time limit, with `left_s` seconds left, so that no sweep ends the run because of it."""
         self._write(self._open[step]._replace(deadline=None, left_s=left_s))

@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 from flowyard.durable.journal import Journal
@@ -101,6 +102,9 @@ class DurableRecorder:
     async def begin_call(self, call: CallStart, reserved: ModelReserved | None) -> None:
         await self._journal.begin_call(call, reserved)
 
+    def now(self) -> datetime:
+        return self._journal.writer.now()
+
     async def parts_before(self, step: StepId) -> Sequence[Part]:
         """Of steps that have begun under an earlier claim; others have none."""
         return await self._read_parts(step) if step in self.open_steps else ()
@@ -143,7 +147,8 @@ class DurableRecorder:
                 self._journal.wait_on(earlier)
                 await self.wait(step, left_s, earlier.error)
         await self._start(step)
-        return Begun(commit_s, self._journal.begin_step(step, earlier, timeout_s))
+        deadline_s = self._journal.begin_step(step, earlier, timeout_s)
+        return Begun(commit_s, deadline_s, self._journal.started_at(step))
 
     def pause_deadline(self, step: StepId, left_s: float) -> None:
         self._journal.pause_deadline(step, left_s)

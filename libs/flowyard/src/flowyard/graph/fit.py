@@ -15,8 +15,9 @@ from flowyard.graph.marking import Branch, Changes, Marking, no_changes
 from flowyard.graph.plan import Plan
 from flowyard.graph.results import collected, item_result
 from flowyard.graph.state import LOOPS
-from flowyard.graph.transitions import items_of
+from flowyard.graph.transitions import items_of, recorded_time
 from flowyard.language.nodes import Node, RetryPolicy
+from flowyard.language.values.expression_values import NOWHERE
 from flowyard.language.workflow import Workflow
 from flowyard.runs.events import StepId
 from flowyard.runs.run import Step
@@ -99,7 +100,10 @@ class _Fold:
             return []
         outputs = self._outputs(branch, step, rows)
         handled = step.handled if step is not None else None
-        decision = self.plan.decision(branch.at, branch.state, outputs, handled)
+        at = recorded_time(step.next or ()) if step is not None else None
+        # A choice that depends on a time which isn't recorded is made anew.
+        now = NOWHERE.now if at is None else lambda: at
+        decision = self.plan.decision(branch.at, branch.state, outputs, handled, now)
         if self._record:
             self.rows += [(step or self._new_choice(place))._replace(next=decision.data), *rows]
         return self._marking.advance(branch, decision, outputs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 from langchain_core.runnables import Runnable, RunnableConfig
@@ -18,6 +19,7 @@ from flowyard.graph.plan import Plan
 from flowyard.graph.transitions import turns_of
 from flowyard.graph.walk import Walk
 from flowyard.language.nodes import Goto, Node
+from flowyard.language.values.expression_values import ExpressionContext
 from flowyard.runs.events import StepFailed, StepFinished, StepId, StepStarted
 from flowyard.steps.failures import failure_of
 from flowyard.steps.step import Work, run_step, work_of
@@ -116,7 +118,12 @@ async def perform(work: Work, values: Any, step: StepId, handled: Handled, walk:
     recorder.emit(_started(work, step, begun.commit_s, walk))
     try:
         end = await run_step(
-            work, step, walk.steps, values=values, loop_turns=lambda node: turns_of(values, node), left_s=begun.left_s
+            work,
+            step,
+            walk.steps,
+            values=values,
+            around=ExpressionContext(partial(turns_of, values), lambda: begun.started_at),
+            left_s=begun.left_s,
         )
         walk.sizes.add(walk.marking, step, end.outputs)
         return end

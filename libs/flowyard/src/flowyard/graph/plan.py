@@ -6,7 +6,9 @@ until no other branch can arrive any more; then those that have arrived continue
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from typing import assert_never
 
@@ -79,10 +81,12 @@ class Plan:
                 pending += before.get(name, ())
         return frozenset(leading)
 
-    def decision(self, at: str, state: State, outputs: State, handled: str | None) -> Decision:
+    def decision(
+        self, at: str, state: State, outputs: State, handled: str | None, now: Callable[[], datetime]
+    ) -> Decision:
         """How a run continues after the place `at`. `state`: before `outputs` were written.
 
-        `handled`: how the step's failure was handled, if it failed. Raises EvaluationError.
+        `handled`: how the step's failure was handled, if it failed. `now`: see `decide`. Raises EvaluationError.
         """
         node = self.workflow.nodes.get(at)
         if handled == "goto" and node is not None and isinstance(node.on_error, Goto):
@@ -93,7 +97,7 @@ class Plan:
             read = self.reads[at].names if at in self.reads else outputs.keys()
             seen = {name: value for name, value in outputs.items() if name in read}
             state = after_writes(state, [Write(seen)], self.merging)
-        return decide(at, transition, state, self.inner_loops)
+        return decide(at, transition, state, self.inner_loops, now)
 
     @cached_property
     def order(self) -> dict[str, int]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, assert_never
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from typing import Any, Final, assert_never
 
 from flowyard.errors.steps import EvaluationError
 from flowyard.graph.state import LOOPS, State
 from flowyard.language.flow import Flow
+from flowyard.language.values.expression_values import ExpressionContext
 from flowyard.language.values.types import type_of
 from flowyard.language.workflow import END, Loop, Map, Next, Routes, Transition, Workflow
 from flowyard.runs.events import LoopTurned, RouteTaken
+
+_NOW: Final = "now"
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +24,13 @@ class Decision:
     """How a run continues. `to`: the next places; several are executed in parallel.
 
     `turns`: the new numbers of turns, of the loops whose number changes; `event`: the route or the loop's turn, if any.
+    `now`: the time that it depends on; None: on none.
     """
 
     to: tuple[str, ...]
     turns: Mapping[str, int] = field(default_factory=dict)
     event: RouteTaken | LoopTurned | None = None
+    now: datetime | None = None
 
     @property
     def data(self) -> list[Any]:
@@ -32,11 +39,21 @@ class Decision:
             case None:
                 return list(self.to)
             case RouteTaken():
-                return [*self.to, {"if": self.event.condition}]
+                return [*self.to, {"if": self.event.condition, **self._time}]
             case LoopTurned():
-                return [*self.to, {"turn": self.event.turn, "outcome": self.event.outcome}]
+                return [*self.to, {"turn": self.event.turn, "outcome": self.event.outcome, **self._time}]
             case _:
                 assert_never(self.event)
+
+    @property
+    def _time(self) -> dict[str, str]:
+        return {_NOW: self.now.isoformat()} if self.now is not None else {}
+
+
+def recorded_time(data: Sequence[Any]) -> datetime | None:
+    """The time that a recorded decision depends on; None: on none."""
+    facts = data[-1] if data and isinstance(data[-1], dict) else {}
+    return datetime.fromisoformat(facts[_NOW]) if _NOW in facts else None
 
 
 def nested_loops(workflow: Workflow, flow: Flow) -> dict[str, tuple[str, ...]]:
@@ -52,15 +69,39 @@ def _in_body(node: str, source: str, loop: Loop, flow: Flow) -> bool:
     return flow.leads_to(loop.to, node) and flow.leads_to(node, source)
 
 
-def decide(source: str, transition: Transition, state: State, inner_loops: Mapping[str, tuple[str, ...]]) -> Decision:
-    """`state`: as it is after the node's own writes. Raises EvaluationError."""
+def decide(
+    source: str,
+    transition: Transition,
+    state: State,
+    inner_loops: Mapping[str, tuple[str, ...]],
+    now: Callable[[], datetime],
+) -> Decision:
+    """`state`: as it is after the node's own writes. `now`: the time that counts. Raises EvaluationError."""
+    seen: list[datetime] = []
+
+    def ask() -> datetime:
+        if not seen:
+            seen.append(now())
+        return seen[0]
+
+    decision = _decided(source, transition, state, inner_loops, ask)
+    return replace(decision, now=seen[0]) if seen else decision
+
+
+def _decided(
+    source: str,
+    transition: Transition,
+    state: State,
+    inner_loops: Mapping[str, tuple[str, ...]],
+    now: Callable[[], datetime],
+) -> Decision:
     match transition:
         case Next(to):
             return straight_on(to)
         case Routes():
-            return _route(source, transition, state)
+            return _route(source, transition, state, now)
         case Loop():
-            return _turn(source, transition, state, inner_loops.get(source, ()))
+            return _turn(source, transition, state, inner_loops.get(source, ()), now)
         case Map():
             items_of(transition, state)
             return Decision((transition.target,))
@@ -81,9 +122,10 @@ def items_of(map_: Map, state: State) -> list[Any]:
     raise EvaluationError(f"'{map_.items_field}' is {type_of(items)}, not a list")
 
 
-def _route(source: str, routes: Routes, state: State) -> Decision:
+def _route(source: str, routes: Routes, state: State, now: Callable[[], datetime]) -> Decision:
+    around = ExpressionContext(partial(turns_of, state), now)
     for route in routes.routes:
-        if route.condition.holds(state.get, lambda node: turns_of(state, node)):
+        if route.condition.holds(state.get, around):
             return Decision((route.to,), event=RouteTaken(source, route.to, route.condition.text))
     return Decision((routes.default,), event=RouteTaken(source, routes.default, None))
 
@@ -93,9 +135,10 @@ def turns_of(state: State, node: str) -> int:
     return int((state.get(LOOPS) or {}).get(node, 0))
 
 
-def _turn(source: str, loop: Loop, state: State, inner: tuple[str, ...]) -> Decision:
+def _turn(source: str, loop: Loop, state: State, inner: tuple[str, ...], now: Callable[[], datetime]) -> Decision:
     turn = turns_of(state, source) + 1
-    if loop.until.holds(state.get, lambda node: turn if node == source else turns_of(state, node)):
+    around = ExpressionContext(lambda node: turn if node == source else turns_of(state, node), now)
+    if loop.until.holds(state.get, around):
         event = LoopTurned(source, turn, loop.max_iterations, loop.exit_to, "done")
     elif turn >= loop.max_iterations:
         event = LoopTurned(source, turn, loop.max_iterations, loop.exit_to, "exhausted")

@@ -18,7 +18,7 @@ from flowyard.graph.plan import Plan
 from flowyard.graph.results import Results, collected, collected_fault, digest_of, item_result
 from flowyard.graph.sizes import Sizes
 from flowyard.graph.state import State
-from flowyard.graph.transitions import Decision, items_of
+from flowyard.graph.transitions import Decision, items_of, recorded_time
 from flowyard.large_json import out_of_the_loop
 from flowyard.runs.events import Failure, StepFailed, StepFinished, StepId
 from flowyard.runs.run import Ended
@@ -198,7 +198,7 @@ class Walk:
             return self.marking.advance(branch, await self._decided(branch, outputs, handled), outputs)
         went_on = f"after {StepId(branch.at, branch.visit)} the run went on with {row.next}, and now"
         try:
-            decision = await self._decision(branch, outputs, handled)
+            decision = await self._decision(branch, outputs, handled, row.next)
         except FlowyardError as error:
             raise ReplayMismatch(f"{went_on} it can't: {error}") from error
         if row.next != decision.data:
@@ -244,9 +244,13 @@ class Walk:
             self.recorder.end_run()
         return ready
 
-    async def _decision(self, branch: Branch, outputs: State, handled: str | None) -> Decision:
-        """Raises EvaluationError."""
-        decide = partial(self.plan.decision, branch.at, branch.state, outputs, handled)
+    async def _decision(
+        self, branch: Branch, outputs: State, handled: str | None, recorded: Sequence[Any] | None = None
+    ) -> Decision:
+        """`recorded`: what it was before: what time it was then counts. Raises EvaluationError."""
+        at = recorded_time(recorded) if recorded is not None else None
+        now = self.recorder.now if at is None else lambda: at
+        decide = partial(self.plan.decision, branch.at, branch.state, outputs, handled, now)
         reads = self.plan.reads.get(branch.at)
         return decide() if reads is None else await reads.evaluated(decide, branch.state, outputs)
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache, partial
 from typing import Any
 
 from flowyard.errors.steps import EvaluationError
 from flowyard.language.triggers import Mcp, Trigger
 from flowyard.language.values.evaluating import evaluated
+from flowyard.language.values.expression_values import ExpressionContext
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,7 @@ class Event:
     """What a trigger's texts may name. `headers`: by their names in lower case; `query`: a list if a name comes twice.
 
     An event that didn't come over HTTP has neither. `fire`: of a schedule, as `fire_facts` makes it; nothing else.
-    `request`: of a chat, its body; only the headers besides.
+    `request`: of a chat, its body; only the headers besides. `now`: what time it is.
     """
 
     payload: Any = field(default=None, repr=False)
@@ -24,6 +27,7 @@ class Event:
     query: Mapping[str, str | list[str]] = field(default_factory=dict, repr=False)
     fire: Mapping[str, Any] | None = None
     request: Mapping[str, Any] | None = field(default=None, repr=False)
+    now: Callable[[], datetime] = field(default=partial(datetime.now, UTC), repr=False)
 
     @property
     def values(self) -> dict[str, Any]:
@@ -43,25 +47,27 @@ def map_event(trigger: Trigger, event: Event) -> dict[str, Any] | None:
     if isinstance(trigger.source, Mcp):
         # The arguments of a call are the inputs.
         return dict(event.payload) if isinstance(event.payload, dict) else {}
-    look_up, iterations = event.values.__getitem__, _NO_LOOPS.__getitem__
-    if trigger.when is not None and not trigger.when.holds(look_up, iterations):
+    look_up, around = event.values.__getitem__, ExpressionContext(now=_once(event.now))
+    if trigger.when is not None and not trigger.when.holds(look_up, around):
         return None
-    return {name: evaluated(value, look_up, iterations) for name, value in trigger.inputs.items()}
+    return {name: evaluated(value, look_up, around) for name, value in trigger.inputs.items()}
 
 
 def map_request(trigger: Trigger, event: Event, optional: Collection[str]) -> dict[str, Any]:
     """As `map_event`, of a chat, whose requests lack much: an input among `optional` whose value names what isn't
     there is left out. Raises EvaluationError for the others.
     """
-    look_up, iterations = event.values.__getitem__, _NO_LOOPS.__getitem__
+    look_up, around = event.values.__getitem__, ExpressionContext(now=_once(event.now))
     inputs = {}
     for name, value in trigger.inputs.items():
         try:
-            inputs[name] = evaluated(value, look_up, iterations)
+            inputs[name] = evaluated(value, look_up, around)
         except EvaluationError:
             if name not in optional:
                 raise
     return inputs
 
 
-_NO_LOOPS: dict[str, int] = {}
+def _once(read: Callable[[], datetime]) -> Callable[[], datetime]:
+    """All expressions of an event see the same time."""
+    return cache(read)

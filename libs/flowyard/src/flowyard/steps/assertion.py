@@ -27,7 +27,7 @@ class AssertWork:
 
 def check(node: AssertNode, running: RunningStep) -> dict[str, Any]:
     """No outputs. Raises AssertionFailed; EvaluationError where the condition can't be evaluated."""
-    if node.condition.holds(running.values.get, running.loop_turns):
+    if node.condition.holds(running.values.get, running.around):
         return {}
     if node.message is not None:
         raise AssertionFailed(node.message.render(running.values.get))

@@ -43,7 +43,7 @@ class CodeWork:
 
 
 def _inputs(node: CodeNode, running: RunningStep) -> dict[str, Any]:
-    inputs: dict[str, Any] = evaluated(node.inputs, running.values.get, running.loop_turns)
+    inputs: dict[str, Any] = evaluated(node.inputs, running.values.get, running.around)
     return inputs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias
 
 from flowyard.runs.events import (
@@ -30,11 +31,12 @@ Choice: TypeAlias = RouteTaken | LoopTurned
 class Begun:
     """A step that may start. `commit_s`: how many seconds it has waited until the results before it were durable.
 
-    `left_s`: seconds until its deadline; None: it has none.
+    `left_s`: seconds until its deadline; None: it has none. `started_at`: its first start, as it is recorded.
     """
 
     commit_s: float
     left_s: float | None
+    started_at: datetime
 
 
 class Recorder(Protocol):
@@ -45,6 +47,9 @@ class Recorder(Protocol):
 
     @property
     def fork(self) -> Fork | None: ...
+
+    def now(self) -> datetime:
+        """The time that is recorded of what happens now."""
 
     def calls_before(self, step: StepId) -> StepCalls:
         """The step's calls under earlier claims."""
@@ -113,6 +118,9 @@ class InMemory:
     def go_on(self) -> None:
         pass
 
+    def now(self) -> datetime:
+        return datetime.now(UTC)
+
     def calls_before(self, step: StepId) -> StepCalls:
         return StepCalls()
 
@@ -148,7 +156,7 @@ class InMemory:
         pass
 
     async def begin(self, step: StepId, timeout_s: float | None) -> Begun:
-        return Begun(0.0, timeout_s)
+        return Begun(0.0, timeout_s, self.now())
 
     def pause_deadline(self, step: StepId, left_s: float) -> None:
         pass

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
+from flowyard.language.values.expression_values import ExpressionContext
 from flowyard.runs.events import StepId
 from flowyard.runs.run import StepCalls
 from flowyard.steps.context import StepContext
@@ -19,7 +20,7 @@ Try: TypeAlias = Callable[[], Awaitable[Outputs]]
 
 @dataclass(slots=True, kw_only=True)
 class RunningStep:
-    """`values`: the fields that the step sees, and the item of a map, by name. `loop_turns`: turns of a node's loop.
+    """`values`: the fields that the step sees, and the item of a map, by name. `around`: what expressions may ask.
 
     `tries`: the number of the current try, from 1; `calls`: those that it has made. Both include earlier claims.
     """
@@ -27,7 +28,7 @@ class RunningStep:
     step: StepId
     context: StepContext
     values: Mapping[str, Any]
-    loop_turns: Callable[[str], int]
+    around: ExpressionContext
     tries: int = 0
     calls: StepCalls = field(default_factory=StepCalls)
     time_limit: asyncio.Timeout | None = None

@@ -33,7 +33,7 @@ def set_fields(node: SetNode, running: RunningStep) -> dict[str, Any]:
     read = running.values.get
     values = {
         output.field: conform(
-            output.type, evaluated(node.values[output.field], read, running.loop_turns), output.field, problems
+            output.type, evaluated(node.values[output.field], read, running.around), output.field, problems
         )
         for output in node.outputs
     }

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol, assert_never
 
 from flowyard.errors.steps import StepError, StepTimeout
 from flowyard.language.nodes import AssertNode, CodeNode, Node, PromptNode, SetNode, ToolNode
+from flowyard.language.values.expression_values import ExpressionContext
 from flowyard.large_json import encoded_each
 from flowyard.runs.events import RetryScheduled, StepFinished, StepId
 from flowyard.runs.retry import retry_delay
@@ -54,16 +55,16 @@ async def run_step(
     context: StepContext,
     *,
     values: Mapping[str, Any],
-    loop_turns: Callable[[str], int],
+    around: ExpressionContext,
     left_s: float | None,
 ) -> StepFinished:
-    """Executes a node once. `values` and `loop_turns`: see RunningStep. Raises FlowyardError.
+    """Executes a node once. `values` and `around`: see RunningStep. Raises FlowyardError.
 
     `left_s`: seconds until the step's deadline, which its first start has set; None: it has none.
     """
     started = context.clock()
     earlier = context.recorder.open_steps.get(step)
-    running = RunningStep(step=step, context=context, values=values, loop_turns=loop_turns)
+    running = RunningStep(step=step, context=context, values=values, around=around)
     running.tries = earlier.tries - 1 if earlier is not None else 0
     running.calls = context.recorder.calls_before(step)
     outputs = await _in_time(work, running, left_s)

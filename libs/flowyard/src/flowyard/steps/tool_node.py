@@ -31,7 +31,7 @@ class ToolWork:
         # A call that has failed is followed by another one, which has its own key: its outcome is known.
         failed = sum(part.has_ended and not _is_result(part.result) for part in parts)
         caller = ToolCaller([self.node.tool], running, Masker(()), parts)
-        values = self.node.arguments, running.values.get, running.loop_turns
+        values = self.node.arguments, running.values.get, running.around
         arguments = await self.reads.evaluated(lambda: evaluated(*values), running.values)
         return ToolTry(self.node, caller, arguments, failed)
 

@@ -16,6 +16,7 @@ from flowyard.language.problems import KeyPath
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.values.evaluating import evaluated
 from flowyard.language.values.expression_types import expression_type
+from flowyard.language.values.expression_values import NOWHERE
 from flowyard.language.values.expressions import Expression
 from flowyard.language.values.foreign_placeholders import Known, foreign_placeholders
 from flowyard.language.values.possible_values import constant_conditions
@@ -95,4 +96,4 @@ class ValueReader:
 def _constant(value: SetValue) -> Any:
     """The value that it always has. Raises KeyError if it depends on what it names, and EvaluationError."""
     nothing: dict[str, Any] = {}
-    return evaluated(value, nothing.__getitem__, nothing.__getitem__)
+    return evaluated(value, nothing.__getitem__, NOWHERE)

@@ -6,6 +6,7 @@ import ast
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, Final, TypeAlias
 
@@ -19,6 +20,28 @@ from flowyard.language.values.types import type_of
 
 Iterations: TypeAlias = Callable[[str], int]
 """The number of iterations that the loop at a node has made."""
+
+
+def _no_loops(node: str) -> int:
+    raise EvaluationError(f"there is no loop '{node}' here")
+
+
+def _no_time() -> datetime:
+    raise EvaluationError("now() isn't known here")
+
+
+@dataclass(frozen=True, slots=True)
+class ExpressionContext:
+    """What expressions may ask besides values. `now`: the time that counts for them, with a time zone.
+
+    It is asked at most once per evaluation of a step or a choice: it must be the same when that is repeated.
+    """
+
+    iterations: Iterations = _no_loops
+    now: Callable[[], datetime] = _no_time
+
+
+NOWHERE: Final = ExpressionContext()
 _ARITHMETIC: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
     ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv,
     ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
@@ -33,7 +56,7 @@ class Evaluator:
     """Evaluates one expression. `items`: the elements for which its part is evaluated, the innermost last."""
 
     lookup: Lookup
-    iterations: Iterations
+    around: ExpressionContext
     text: str
     costs: EvaluationCosts = field(default_factory=EvaluationCosts)
     items: list[Any] = field(default_factory=list)
@@ -54,7 +77,7 @@ class Evaluator:
                 return self.items[-1]
         loop = loop_name(node)
         if loop is not None:
-            return self.iterations(loop)
+            return self.around.iterations(loop)
         name = field_name(node)
         if name is not None:
             return self.lookup(name)
@@ -155,6 +178,8 @@ class Evaluator:
         if function.each:
             return self._repeated(name, *args)
         values = [self.value(arg) for arg in args]
+        if name == "now":
+            return self.around.now().astimezone(UTC).replace(microsecond=0).isoformat()
         if function.call is None:
             return self._contains(values[0], values[1], args[0])
         try:

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from flowyard.errors.steps import EvaluationError
 from flowyard.language.values.expression_names import field_references
-from flowyard.language.values.expression_values import Evaluator, Iterations
+from flowyard.language.values.expression_values import Evaluator, ExpressionContext
 from flowyard.language.values.references import Finding
 from flowyard.language.values.templates import Lookup
 from flowyard.language.values.types import type_of
@@ -58,13 +58,13 @@ class Expression:
         """Each field that is read, and the character of the text at which its name begins."""
         return ((name, node.col_offset) for name, node in field_references(self.tree))
 
-    def value(self, lookup: Lookup, iterations: Iterations) -> Any:
+    def value(self, lookup: Lookup, around: ExpressionContext) -> Any:
         """The value, of a type that JSON has. Raises EvaluationError."""
-        return Evaluator(lookup, iterations, self.text).result(self.tree)
+        return Evaluator(lookup, around, self.text).result(self.tree)
 
-    def holds(self, lookup: Lookup, iterations: Iterations) -> bool:
+    def holds(self, lookup: Lookup, around: ExpressionContext) -> bool:
         """Whether the condition is true. Raises EvaluationError, also if the value isn't a bool."""
-        value = self.value(lookup, iterations)
+        value = self.value(lookup, around)
         if not isinstance(value, bool):
             raise EvaluationError(f"'{self.text}' is {type_of(value)}, not true or false")
         return value

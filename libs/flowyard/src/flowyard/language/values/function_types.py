@@ -51,6 +51,8 @@ def result_type(name: str, kinds: Sequence[Type], report: Report) -> Type:
             return _over_values(name, kinds, report)
         case "join" | "split":
             return _of_parts(name, kinds, report)
+        case "now":
+            return DATETIME
         case "date" | "date_add" | "date_diff":
             _texts(name, kinds, report)
             return {"date": DATE, "date_diff": FLOAT}.get(name, kinds[0] if kinds[0] in (DATE, DATETIME) else STR)

@@ -269,6 +269,7 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "str": Function(1, 1, _str),
     "json": Function(1, 1, _json),
     "parse_json": Function(1, 1, _parse_json),
+    "now": Function(0, 0),
     "date": Function(1, 1, _date),
     "date_add": Function(2, 2, _date_add),
     "date_diff": Function(2, 2, _date_diff),
