@@ -12,11 +12,11 @@ from support.compose import VERSION, Composed, docker, inspect
 from support.visitor import Visitor
 from support.waiting import eventually, eventually_blocking
 
-SERVERS = ("postgres", "nats", "registry", "executor", "gateway", "dashboard", "mlflow", "prometheus")
+SERVERS = ("postgres", "nats", "registry", "executor", "gateway", "dashboard", "sandbox", "mlflow", "prometheus")
 OPEN = {"gateway", "dashboard", "mlflow", "prometheus"}
 HEALTHY_WITHIN_S = 90
 BASE = "python:3.13-slim-trixie"
-MOST_MB = {"registry": 100, "gateway": 100, "dashboard": 100, "executor": 400}
+MOST_MB = {"registry": 100, "gateway": 100, "dashboard": 100, "executor": 400, "sandbox": 200}
 """Above the image of Python."""
 SECRETS = "flowyard/secrets:1"
 TOOLS = "pip pip3 uv uvx gcc cc g++ make ld npm node curl git"

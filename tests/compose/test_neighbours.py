@@ -18,7 +18,7 @@ from support.wire.behaviour import Held, Text
 from support.wire.ollama import ollama_server
 
 WITHIN_S = 60
-SERVICES = ("gateway", "dashboard", "registry", "executor")
+SERVICES = ("gateway", "dashboard", "registry", "executor", "sandbox")
 POEM = """\
 flow: {name: poem}
 state:

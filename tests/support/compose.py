@@ -26,8 +26,8 @@ from support.system import EXECUTORS, System, environment_of_services
 from support.waiting import eventually
 
 ROOT: Final = Path(__file__).parents[2]
-OURS: Final = ("registry", "executor", "gateway", "dashboard")
-PORTS: Final = {"gateway": 8400, "dashboard": 8401, "registry": 8402, "executor": 8403}
+OURS: Final = ("registry", "executor", "gateway", "dashboard", "sandbox")
+PORTS: Final = {"gateway": 8400, "dashboard": 8401, "registry": 8402, "executor": 8403, "sandbox": 8404}
 VERSION: Final = "test"
 """The tag of our images."""
 NO_FILE: Final = Path("/dev/null")

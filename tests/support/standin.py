@@ -34,6 +34,8 @@ def name() -> str:
     """Which service this is, by a setting that only this one has."""
     if "FLOWYARD_REGISTRY_URL" in os.environ:
         return "gateway"
+    if "FLOWYARD_SANDBOX_NAME" in os.environ:
+        return os.environ["FLOWYARD_SANDBOX_NAME"]
     if "FLOWYARD_EXECUTOR_NAME" in os.environ:
         return os.environ["FLOWYARD_EXECUTOR_NAME"]
     # What others can reach has the longer grace.

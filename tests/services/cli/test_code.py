@@ -10,6 +10,7 @@ import pytest
 from flowyard.graph.compile import compile_workflow
 from flowyard.graph.run import RunResult, run_workflow
 from flowyard.llm.scripted import ScriptedModel
+from flowyard.runs.events import CodePrinted, Event, StepId
 from flowyard.runs.summary import RunSummary
 from flowyard_cli.code import open_code
 from support.workflows import document, load
@@ -71,21 +72,21 @@ async def test_a_step_fails_with_what_was_wrong(node: str, code: str, message: s
 
 
 @pytest.mark.parametrize("code", ["print(topic)\nresult = 1", "print(topic)\n1 / 0\nresult = 1"])
-async def test_what_code_prints_is_shown_also_if_it_fails(code: str) -> None:
+async def test_what_code_prints_is_an_event_also_if_it_fails(code: str) -> None:
     workflow = load(
         document("", fields=FIELDS + "x: int", nodes=f"- {{id: a, outputs: [x], code: {json.dumps(code)}}}")
     )
-    shown: list[str] = []
-    async with open_code(workflow, shown.append) as execute:
+    events: list[Event] = []
+    async with open_code(workflow) as execute:
         await run_workflow(
             compile_workflow(workflow),
             {"topic": "rain"},
             run_id="run",
             model=ScriptedModel({}),
-            emit=lambda event: None,
+            emit=events.append,
             run_code=execute,
         )
-    assert shown == ["rain\n"]
+    assert [event for event in events if isinstance(event, CodePrinted)] == [CodePrinted(StepId("a", 1), "rain\n")]
 
 
 async def test_inputs_that_are_too_large_for_a_sandbox_are_a_failure() -> None:

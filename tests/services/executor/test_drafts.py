@@ -6,6 +6,7 @@ import pytest
 
 from support.executors import open_yard
 from support.in_process import executing
+from support.sandbox_service import open_place, running_nats
 from support.wire.behaviour import Text
 
 DRAFTS = """\
@@ -41,3 +42,29 @@ async def test_the_variables_that_webhooks_may_name_are_those_of_the_executor(
     assert run.status == status
     if run.error is not None:
         assert "PGPASSWORD" in run.error.message
+
+
+CODE = """\
+flow: {name: counting}
+state: {fields: {topic: {type: str, required: true}, size: int}}
+nodes:
+  - {id: count, code: "result = len(topic)", outputs: [size]}
+tests:
+  - {name: t, inputs: {topic: abc}, expect: {outputs: {size: SIZE}}}
+"""
+
+
+@pytest.mark.parametrize(("size", "status"), [("3", "succeeded"), ("4", "failed")])
+async def test_the_code_of_a_draft_is_executed_in_its_tests(database_url: str, size: str, status: str) -> None:
+    draft = f"```yaml\n{CODE.replace('SIZE', size)}```"
+    with running_nats() as nats:
+        url = nats.url("executor").get_secret_value()
+        async with (
+            open_place(nats) as place,
+            place.sandbox(),
+            open_yard(database_url, url, lambda _: Text(draft)) as yard,
+        ):
+            workflow = await yard.apply(DRAFTS)
+            async with executing(yard, poll_s=0.1):
+                run = await yard.ended(await yard.submit(workflow))
+    assert run.status == status

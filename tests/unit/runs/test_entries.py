@@ -55,6 +55,7 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
     events.ModelWaiting: st.builds(events.ModelWaiting, STEPS, TEXT, TEXT, TEXT, st.booleans()),
     events.ModelReserved: st.builds(events.ModelReserved, STEPS, TEXT, TEXT, NUMBERS, COSTS),
     events.Token: st.builds(events.Token, STEPS, TEXT),
+    events.CodePrinted: st.builds(events.CodePrinted, STEPS, st.text()),
     events.ToolCalled: st.builds(
         events.ToolCalled,
         *(STEPS, TEXT, st.integers(1, 99), st.integers(0, 99), st.integers(0, 99), SECONDS),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -21,11 +21,8 @@ _LOG: Final = 10_000
 
 
 @asynccontextmanager
-async def open_code(workflow: Workflow, printed: Callable[[str], None] = lambda _: None) -> AsyncIterator[RunCode]:
-    """Starts a worker for each tier that the workflow uses; none, if it has no code.
-
-    `printed`: called with what the code has printed, perhaps only its beginning, when an execution has ended.
-    """
+async def open_code(workflow: Workflow) -> AsyncIterator[RunCode]:
+    """Starts a worker for each tier that the workflow uses; none, if it has no code."""
     limits = [node.limits for node in workflow.nodes.values() if isinstance(node, CodeNode)]
     if not limits:
         yield no_sandbox
@@ -52,8 +49,6 @@ async def open_code(workflow: Workflow, printed: Callable[[str], None] = lambda 
                 result=call.result,
             )
             ran = await pools[call.limits.tier].run(job)
-            if ran.log:
-                printed(ran.log)
             return code_result(call, CodeEnding(ran.ending, ran.result, ran.error, ran.line, ran.log, ran.cut))
 
         yield run_code

@@ -119,7 +119,7 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
         )
         async with (
             opening as models,
-            open_code(prepared.workflow, _show_printed) as run_code,
+            open_code(prepared.workflow) as run_code,
             open_own_tools(needed=prepared.workflow.calls_tools) as tools,
         ):
             # The run itself reports a model that can't be opened; it may have a fallback.
@@ -144,10 +144,6 @@ async def _run(prepared: PreparedRun, summary: RunSummary, progress: RunProgress
         # Only a signal cancels this task, and the process ends now: the exit code says which signal.
         return exits.TERMINATED if terminated.is_set() else exits.CANCELLED
     return exits.OK if result.status == "succeeded" else exits.RUN_FAILED
-
-
-def _show_printed(text: str) -> None:
-    say(text.removesuffix("\n"))
 
 
 def _cancel_on_sigterm() -> asyncio.Event:

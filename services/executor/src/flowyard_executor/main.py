@@ -100,7 +100,7 @@ async def _run_until_drained(parts: ExecutorParts) -> None:
         parts.bus.subscribe(subjects.ANY_RUN_CONTROL, RunControl, partial(_ring_for_own, parts, cancelled)),
         parts.bus.subscribe(subjects.ANY_RUN_FOLLOWED, RunFollowed, parts.followers.receive),
         parts.bus.subscribe(subjects.MODELS_HELD, ModelHeld, parts.holds.receive),
-        serve_draft_tests(parts.bus, lambda: parts.installation),
+        serve_draft_tests(parts.bus, lambda: parts.installation, parts.attempt.run_code),
     ):
         await _run_loops(parts, bell, cancelled, executor_app(parts))
 
@@ -168,7 +168,12 @@ async def _open_parts(settings: ExecutorSettings, draining: asyncio.Event) -> As
             prices=settings.prices,
             variables=settings.document_variables,
         ) as models,
-        open_tools(settings, environment, run_program=Programs(opened.bus).run) as tools,
+        open_tools(
+            settings,
+            environment,
+            run_code=Sandboxes(opened.bus, settings.code_bounds).run,
+            run_program=Programs(opened.bus).run,
+        ) as tools,
     ):
         yield _build_parts(settings, opened, models, tools, draining)
 
@@ -177,9 +182,9 @@ def _build_parts(
     settings: ExecutorSettings, opened: Connections, models: Models, tools: ToolRegistry, draining: asyncio.Event
 ) -> ExecutorParts:
     metrics, database, workflows = opened.metrics, opened.database, Workflows(opened.database)
-    committer = _committer(settings, database, metrics)
+    committer, load = _committer(settings, database, metrics), _load(settings, metrics)
     daily_budgets = DailyBudgets(DailySpending(database, executor=settings.executor_name), settings.daily_budgets)
-    holds, load = Holds(opened.bus), _load(settings, metrics)
+    holds, run_code = Holds(opened.bus), Sandboxes(opened.bus, settings.code_bounds).run
     model_limits = _model_limits(settings, opened, holds, draining)
     documents, clock, mismatches = Documents(workflows), DatabaseClock(), Mismatches(metrics)
     followers = Followers(opened.bus, TokenStream(opened.bus), load.running)
@@ -226,10 +231,10 @@ def _build_parts(
             log_prompts=settings.log_prompts,
             sizes=SizeLimits(settings.outputs_limit, settings.state_limit),
             long_wait_s=settings.long_wait_s,
-            check_documents=document_checks(lambda: with_tools(settings.installation, tools)),
+            check_documents=document_checks(lambda: with_tools(settings.installation, tools), run_code=run_code),
             tools=tools,
             tool_rules=settings.tool_rules,
-            run_code=Sandboxes(opened.bus, settings.code_bounds).run,
+            run_code=run_code,
             box=secret_box(settings.secret_key.get_secret_value()),
         ),
     )

@@ -46,6 +46,9 @@ def log_steps(run_id: UUID, stored_events: Iterable[StoredEvent]) -> None:
                 pass
             case events.RunFinished() | events.RouteTaken() | events.LoopTurned() | events.Token():
                 pass
+            case events.CodePrinted():
+                # What code prints is content, as replies are.
+                pass
             case _:
                 assert_never(stored.event)
 

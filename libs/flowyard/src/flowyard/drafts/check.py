@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from flowyard.drafts.blocks import Block, documents_in
@@ -15,6 +16,7 @@ from flowyard.language.installation import Installation
 from flowyard.language.load import Loaded, load_text
 from flowyard.language.problems import Problem
 from flowyard.language.workflow import Workflow
+from flowyard.steps.code_runner import CodeCall, CodeResult, RunCode, no_sandbox
 from flowyard.steps.context import CheckDocuments, SizeLimits
 from flowyard.threads import in_daemon_thread
 from flowyard.tools.registry import ToolRegistry
@@ -62,9 +64,10 @@ class Checked:
 CheckDocument: TypeAlias = Callable[[str, Installation], Checked]
 
 
-def document_checks(installation: Callable[[], Installation], check: CheckDocument | None = None) -> CheckDocuments:
-    """For the steps of a process. It checks one document at a time, in a thread of its own."""
-    check_document = check or checked_document
+def document_checks(
+    installation: Callable[[], Installation], check: CheckDocument | None = None, *, run_code: RunCode = no_sandbox
+) -> CheckDocuments:
+    """For the steps of a process. It checks one document at a time, in a thread of its own. `run_code`: of tests."""
     turn = asyncio.Lock()
 
     async def check_text(text: str) -> Sequence[str]:
@@ -74,6 +77,7 @@ def document_checks(installation: Callable[[], Installation], check: CheckDocume
         if not blocks:
             return []
         known = installation()
+        check_document = check or partial(checked_document, run_code=from_threads(run_code))
         await turn.acquire()
         work = asyncio.ensure_future(in_daemon_thread(lambda: check_document(blocks[0].text, known)))
         # Not before the thread has ended, also if this step is cancelled.
@@ -83,14 +87,30 @@ def document_checks(installation: Callable[[], Installation], check: CheckDocume
     return check_text
 
 
-def checked_document(text: str, installation: Installation, *, test_s: float = TEST_S) -> Checked:
-    """Blocks for up to `test_s` seconds and the time of the checks, which is short for so small a document."""
+def checked_document(
+    text: str, installation: Installation, *, test_s: float = TEST_S, run_code: RunCode = no_sandbox
+) -> Checked:
+    """Blocks for up to `test_s` seconds and the time of the checks, which is short for so small a document.
+
+    `run_code`: can be called in the event loop of its tests.
+    """
     loaded = load_document(text, installation)
     workflow = loaded.workflow
-    return Checked(text, loaded, _tested(workflow, installation, test_s) if workflow is not None else None)
+    results = _tested(workflow, installation, test_s, run_code) if workflow is not None else None
+    return Checked(text, loaded, results)
 
 
-def _tested(workflow: Workflow, installation: Installation, test_s: float) -> Sequence[CaseResult]:
+def from_threads(run_code: RunCode) -> RunCode:
+    """It goes on in the event loop in which this is called, wherever it is called."""
+    loop = asyncio.get_running_loop()
+
+    async def run(call: CodeCall) -> CodeResult:
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(run_code(call), loop))
+
+    return run
+
+
+def _tested(workflow: Workflow, installation: Installation, test_s: float, run_code: RunCode) -> Sequence[CaseResult]:
     # Inline: LangGraph takes 0.7 s to import, and most processes never check a document.
     from flowyard.graph.cases import CaseLimits, run_cases, tools_for_tests  # noqa: PLC0415
 
@@ -103,7 +123,7 @@ def _tested(workflow: Workflow, installation: Installation, test_s: float) -> Se
             fault for each in blocks for fault in Checked(each.text, load_document(each.text, installation), ()).faults
         ]
 
-    limits = CaseLimits(sizes=SIZES, tools=tools_for_tests(ToolRegistry(), installation.tools))
+    limits = CaseLimits(sizes=SIZES, run_code=run_code, tools=tools_for_tests(ToolRegistry(), installation.tools))
     return run_cases(workflow, seconds=test_s, limits=limits, check_documents=check_only)
 
 

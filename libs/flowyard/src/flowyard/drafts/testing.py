@@ -10,8 +10,9 @@ from typing import Final
 from flowyard.bus import subjects
 from flowyard.bus.connection import Bus
 from flowyard.bus.messages import DraftTestResults, DraftTests
-from flowyard.drafts.check import MOST_BYTES, TEST_S, checked_document
+from flowyard.drafts.check import MOST_BYTES, TEST_S, checked_document, from_threads
 from flowyard.language.installation import Installation
+from flowyard.steps.code_runner import RunCode, no_sandbox
 from flowyard.threads import in_daemon_thread
 
 WITHIN_S: Final = TEST_S + 3
@@ -29,15 +30,17 @@ async def run_draft_tests(bus: Bus, document: str, *, within_s: float = WITHIN_S
 
 
 @asynccontextmanager
-async def serve_draft_tests(bus: Bus, installation: Callable[[], Installation]) -> AsyncIterator[None]:
+async def serve_draft_tests(
+    bus: Bus, installation: Callable[[], Installation], run_code: RunCode = no_sandbox
+) -> AsyncIterator[None]:
     """While this block runs, this process runs the tests of drafts, one document at a time. It needs LangGraph."""
 
     async def run(message: DraftTests) -> DraftTestResults:
         document = message.document
         if len(document.encode()) > MOST_BYTES:
             return DraftTestResults(faults=None)
-        known = installation()
-        checked = await in_daemon_thread(lambda: checked_document(document, known))
+        known, execute = installation(), from_threads(run_code)
+        checked = await in_daemon_thread(lambda: checked_document(document, known, run_code=execute))
         faults = checked.test_faults
         return DraftTestResults(faults=list(_bounded(faults)) if faults is not None else None)
 

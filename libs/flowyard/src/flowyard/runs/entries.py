@@ -91,6 +91,8 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
             return "model.called", {**_step(event.step), **_call(event)}
         case events.ToolCalled():
             return "tool.called", {**_step(event.step), **_tool_call(event)}
+        case events.CodePrinted():
+            return "code.printed", {**_step(event.step), "text": event.text}
         case events.RetryScheduled():
             retry = {"attempt": event.attempt, "delay_s": round(event.delay_s, 3), "error": failure_data(event.error)}
             return "step.retrying", {**_step(event.step), **retry}
@@ -157,6 +159,8 @@ def decoded(kind: str, data: Mapping[str, Any]) -> Event | None:
             error = decode_failure(data["error"]) if data.get("error") else None
             tool = data["tool"], *place, data["duration_s"]
             return events.ToolCalled(_step_id(data), *tool, error, data.get("retries", 0))
+        case "code.printed":
+            return events.CodePrinted(_step_id(data), data["text"])
         case "step.retrying":
             return events.RetryScheduled(
                 _step_id(data), data["attempt"], data["delay_s"], decode_failure(data["error"])

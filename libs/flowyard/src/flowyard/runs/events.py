@@ -203,6 +203,14 @@ class ToolCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class CodePrinted:
+    """What the code of a step has printed in one execution, perhaps only its beginning."""
+
+    step: StepId
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class RetryScheduled:
     """The step is tried again after `delay_s` seconds. `attempt`: the number of the next try, from 2."""
 
@@ -282,6 +290,7 @@ Event: TypeAlias = (
     | ModelReserved
     | ModelCalled
     | ToolCalled
+    | CodePrinted
     | RetryScheduled
     | StepFinished
     | StepFailed

@@ -13,13 +13,16 @@ from typing import Annotated, Final
 from pydantic import AfterValidator, Field, PlainValidator
 from pydantic_settings import NoDecode
 
+from flowyard.language.nodes import CodeLimits
 from flowyard.service.reaching_settings import ReachingSettings, named_addresses, reaching_services
 from flowyard.service.shell_programs import ShellSettings
+from flowyard.steps.code import MOST_BYTES
+from flowyard.steps.code_runner import CodeCall, RunCode
 from flowyard.threads import in_daemon_thread
 from flowyard.tools.folders import NO_FOLDERS, Folders, read_folders
 from flowyard.tools.openapi_settings import Apis
 from flowyard.tools.registry import ToolRegistry, built_in
-from flowyard.tools.services import RunProgram, ToolServices
+from flowyard.tools.services import ExecuteCode, RunProgram, ToolServices
 from flowyard.tools.sources import ToolSource
 
 log = logging.getLogger(__name__)
@@ -52,11 +55,15 @@ class ToolSettings(ReachingSettings, ShellSettings):
 
 @asynccontextmanager
 async def open_tools(
-    settings: ToolSettings, environ: Mapping[str, str], *, run_program: RunProgram | None = None
+    settings: ToolSettings,
+    environ: Mapping[str, str],
+    *,
+    run_code: RunCode | None = None,
+    run_program: RunProgram | None = None,
 ) -> AsyncIterator[ToolRegistry]:
     """The tools of an installation, for as long as their clients are open. `environ`: names the proxies.
 
-    `run_program`: where there are sandboxes.
+    `run_code`, `run_program`: where there are sandboxes.
     """
     # Inline: commands that only read the settings need no client.
     from flowyard.outbound.client import open_outbound  # noqa: PLC0415
@@ -72,6 +79,7 @@ async def open_tools(
             folders=settings.tool_folders,
             programs=settings.shell_programs,
             run_program=run_program,
+            run_code=_executing(run_code) if run_code is not None else None,
             **reaching_services(settings),
         )
         sources = [await _own_tools(Path(settings.tools))] if settings.tools else []
@@ -91,6 +99,14 @@ async def _apis(
 
     async with open_apis(settings.openapi, services, environ) as sources:
         yield sources
+
+
+def _executing(run_code: RunCode) -> ExecuteCode:
+    async def execute(code: str, inputs: str, limits: CodeLimits) -> tuple[str, str]:
+        ran = await run_code(CodeCall(code, inputs, limits, MOST_BYTES))
+        return ran.result, ran.log
+
+    return execute
 
 
 async def _own_tools(folder: Path) -> ToolSource:

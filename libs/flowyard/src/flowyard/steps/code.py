@@ -12,6 +12,7 @@ from flowyard.language.nodes import CodeNode
 from flowyard.language.values.conform import conform
 from flowyard.language.values.evaluating import evaluated
 from flowyard.large_json import decoded, encoded
+from flowyard.runs.events import CodePrinted
 from flowyard.steps.code_runner import CodeCall
 from flowyard.steps.reads import Reads
 from flowyard.steps.running import RunningStep, Try
@@ -37,9 +38,19 @@ class CodeWork:
         return partial(self._execute, running, inputs)
 
     async def _execute(self, running: RunningStep, inputs: str) -> dict[str, Any]:
-        ran = await running.context.run_code(CodeCall(self.node.code, inputs, self.node.limits, MOST_BYTES))
+        try:
+            ran = await running.context.run_code(CodeCall(self.node.code, inputs, self.node.limits, MOST_BYTES))
+        except CodeError as error:
+            _report(running, error.log)
+            raise
+        _report(running, ran.log)
         result = await decoded(ran.result)
         return await self.reads.evaluated(partial(_outputs, self.node, result), {RESULT: result})
+
+
+def _report(running: RunningStep, log: str) -> None:
+    if log:
+        running.context.recorder.emit(CodePrinted(running.step, log))
 
 
 def _inputs(node: CodeNode, running: RunningStep) -> dict[str, Any]:

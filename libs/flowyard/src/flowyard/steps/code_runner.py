@@ -54,7 +54,8 @@ class CodeEnding:
 
 def code_result(call: CodeCall, ended: CodeEnding) -> CodeResult:
     """Raises CodeError."""
-    log = f"{ended.log}… ({ended.cut:,} more characters)" if ended.cut else ended.log
+    printed, error = _storable(ended.log), _storable(ended.error)
+    log = f"{printed}… ({ended.cut:,} more characters)" if ended.cut else printed
     where = f"line {ended.line}: " if ended.line is not None else ""
     match ended.ending:
         case "done":
@@ -64,6 +65,11 @@ def code_result(call: CodeCall, ended: CodeEnding) -> CodeResult:
         case "memory":
             raise CodeOutOfMemory(f"{where}the code needed more than {call.limits.memory_mb} MB of memory", log=log)
         case "crashed":
-            raise CodeCrashed(f"the process that executed the code has ended: {ended.error}", log=log)
+            raise CodeCrashed(f"the process that executed the code has ended: {error}", log=log)
         case _:
-            raise CodeError(f"{where}{ended.error}", log=log)
+            raise CodeError(f"{where}{error}", log=log)
+
+
+def _storable(text: str) -> str:
+    """Code can print, and raise, what Postgres and UTF-8 can't hold."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

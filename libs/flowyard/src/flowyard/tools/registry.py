@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 
 from flowyard.language.tools import ToolFacts, name_fault, wire_name
-from flowyard.tools import email_send, http_request, shell_run, slack_post, sql_query, web_fetch, web_search
+from flowyard.tools import code_run, email_send, http_request, shell_run, slack_post, sql_query, web_fetch, web_search
 from flowyard.tools.files import file_tools
 from flowyard.tools.json_query import JSON_QUERY
 from flowyard.tools.math_eval import MATH_EVAL
@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 def built_in(services: ToolServices = NO_SERVICES) -> tuple[Tool, ...]:
     """The tools that need nothing, and those that are made from what an installation gives them."""
     return (
+        code_run.tool(services),
         email_send.tool(services),
         *file_tools(services),
         http_request.get_tool(services),

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 from flowyard.chats import slack
+from flowyard.language.nodes import CodeLimits
 from flowyard.tools.folders import NO_FOLDERS, Folders
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from flowyard.outbound.client import OutboundClient
 
 
+ExecuteCode: TypeAlias = Callable[[str, str, CodeLimits], Coroutine[Any, Any, tuple[str, str]]]
 SearchProvider: TypeAlias = Literal["searxng", "brave", "serper", "tavily"]
 RunProgram: TypeAlias = Callable[[str, Sequence[str], str, float], Awaitable[dict[str, Any]]]
 """Takes a name, arguments, what the program reads, and seconds. Raises ToolFailed."""
@@ -63,6 +65,8 @@ class ToolServices:
     `http`: for requests to addresses that documents and models choose; `trusted_http`: to those that settings name.
     `sql`: addresses of databases, with their secrets, by name. `folders`: in which files are read and written.
     `programs`: what sandboxes may execute, and `run_program`, which has it executed there.
+    `run_code`: takes Python, its inputs as JSON, and its limits; returns the result as JSON, and what was printed, or
+    raises CodeError.
     """
 
     http: OutboundClient | None = None
@@ -74,6 +78,7 @@ class ToolServices:
     folders: Folders = NO_FOLDERS
     programs: Mapping[str, str] = field(default_factory=dict)
     run_program: RunProgram | None = None
+    run_code: ExecuteCode | None = None
 
 
 NO_SERVICES: Final = ToolServices()

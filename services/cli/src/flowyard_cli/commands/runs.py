@@ -38,9 +38,11 @@ from flowyard_cli.remote.stack import at_the_stack
 from flowyard_cli.remote.watching import show_submitted, watch
 from flowyard_cli.show.format import plural
 from flowyard_cli.show.tables import ago, as_data, print_items, when
-from flowyard_cli.show.views import cost, print_calls, print_run, took
+from flowyard_cli.show.views import cost, print_calls, print_log, print_run, took
 from flowyard_embedded.streams import print_json, put, say
 
+_STEPS_WITH_LOG: Final = 100
+"""The log of longer runs is shown by `flowyard runs events`: all of their events have to be read for it."""
 _EXAMPLES: Final = """\
   flowyard runs list --workflow triage --status failed
   flowyard runs show 019adf3c --calls
@@ -179,6 +181,8 @@ def _show(client: Client, args: ShowRunArgs) -> int:
         print_json({**as_data(run), "steps": [as_data(step) for step in steps], "calls": [as_data(c) for c in calls]})
     else:
         print_run(run, steps)
+        if len(steps) <= _STEPS_WITH_LOG:
+            print_log(event for event in client.events(run.id) if event.type == "code.printed")
         if args.calls:
             print_calls(client.calls(run.id, texts=True))
     return exits.OK

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Final
 
-from flowyard.api.history import CallView, StepView, TextsView
+from flowyard.api.history import CallView, EventView, StepView, TextsView
 from flowyard.api.runs import RunListItem, RunView, SpendingView
 from flowyard.api.workflows import WorkflowDetail
 from flowyard.runs.events import StepId
@@ -46,6 +46,13 @@ def print_run(run: RunView, steps: Sequence[StepView]) -> None:
     if steps:
         put()
         print_table(("step", "status", "started", "took", "tries", "error"), map(_step, steps), empty="")
+
+
+def print_log(events: Iterable[EventView]) -> None:
+    """What the code of steps has printed."""
+    for event in events:
+        put(f"\nprinted by {StepId(event.data['node'], event.data['visit'], event.data.get('item'))}:")
+        put(event.data["text"].removesuffix("\n"))
 
 
 def print_calls(calls: Sequence[CallView]) -> None:

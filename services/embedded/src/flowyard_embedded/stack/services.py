@@ -48,10 +48,11 @@ _HOOKS: Final = ("gateway", "registry")
 """The services that verify webhooks, or sign them."""
 _HOOK_VARIABLES: Final = f"{PREFIX}HOOK_VARIABLES"
 _PLAIN: Final = (
-    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "XDG_CACHE_HOME"),
+    *("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "XDG_CACHE_HOME", "PYTHONPATH", "LD_LIBRARY_PATH"),
     f"{PREFIX}LOG_LEVEL",
     f"{PREFIX}SHELL_PROGRAMS",
 )
+"""What a sandbox gets of the environment, besides its own settings."""
 _OF_SANDBOXES: Final = f"{PREFIX}SANDBOX_"
 _SECRET: Final = ("KEY", "TOKEN", "SECRET", "PASSWORD", "CREDENTIAL")
 
