@@ -38,4 +38,4 @@ async def test_an_applied_workflow_whose_tool_has_vanished_fails_and_says_so(yar
         run = await yard.ended(await yard.submit(workflow, n=21))
     assert run.status == "failed"
     assert run.error is not None
-    assert (run.error.code, run.error.message) == ("tool_error", "calc.twice: this executor has no tool 'calc.twice'")
+    assert (run.error.code, run.error.message) == ("tool_error", "this executor has no tool 'calc.twice'")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from flowyard.language.daily_budgets import read_daily_budgets
 from flowyard.language.installation import HOOK_SECRETS, KEYS_AND_TOKENS, Installation, Variables, read_variables
+from flowyard.language.mcp_servers import McpServer
 from flowyard.language.message_subjects import MESSAGES, read_subjects
 from flowyard.language.tools import NO_RULES, ToolRules, read_rules
 from flowyard.llm.calls import REPLY_LIMIT
@@ -33,6 +34,7 @@ _HOOK_VARIABLES: Final = "FLOWYARD_HOOK_VARIABLES"
 _SUBJECTS: Final = "FLOWYARD_TRIGGER_SUBJECTS"
 _REPLY_LIMIT: Final = "FLOWYARD_REPLY_LIMIT"
 _LITELLM: Final = "FLOWYARD_LITELLM"
+_MCP_SERVERS: Final = "FLOWYARD_MCP_SERVERS"
 _TOOL_RULES: Final = "FLOWYARD_TOOL_RULES"
 _TOOLS: Final = "FLOWYARD_TOOLS"
 _OPENAPI: Final = "FLOWYARD_OPENAPI"
@@ -49,6 +51,7 @@ def installation_of(environ: Mapping[str, str]) -> Installation:
         daily_budgets=_read(_DAILY_BUDGETS, environ, read_daily_budgets, {}),
         tools=known_tools(environ).facts,
         tool_rules=tool_rules_of(environ),
+        mcp_servers=mcp_servers_of(environ),
     )
 
 
@@ -88,6 +91,16 @@ def _described_tools(openapi: str | None, folder: str | None) -> tuple[Tool, ...
         return thread.submit(asyncio.run, tools_now()).result()
 
 
+def mcp_servers_of(environ: Mapping[str, str]) -> Mapping[str, McpServer]:
+    """Raises WrongVariable."""
+    if not any(environ.get(name) for name in (_MCP_SERVERS, f"{_MCP_SERVERS}_FILE")):
+        return {}
+    # Inline: it reads settings, which takes a tenth of a second to be imported.
+    from flowyard.mcp_client.settings import read_mcp_servers  # noqa: PLC0415
+
+    return _read(_MCP_SERVERS, environ, read_mcp_servers, {})
+
+
 @asynccontextmanager
 async def open_own_tools(*, needed: bool = True) -> AsyncIterator[ToolRegistry]:
     """The tools of this machine, by the variables of this process. Raises WrongVariable.
@@ -100,7 +113,7 @@ async def open_own_tools(*, needed: bool = True) -> AsyncIterator[ToolRegistry]:
     # Inline: most commands call no tool, and don't wait for these imports.
     from flowyard.service.tool_settings import open_tools  # noqa: PLC0415
 
-    async with open_tools(_tool_settings(), os.environ) as tools:
+    async with open_tools(_tool_settings(), os.environ, variables_of(os.environ)) as tools:
         yield tools
 
 

@@ -171,8 +171,10 @@ async def _open_parts(settings: ExecutorSettings, draining: asyncio.Event) -> As
         open_tools(
             settings,
             environment,
+            settings.document_variables,
             run_code=Sandboxes(opened.bus, settings.code_bounds).run,
             run_program=Programs(opened.bus).run,
+            refreshes=True,
         ) as tools,
     ):
         yield _build_parts(settings, opened, models, tools, draining)

@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Final
 
 from flowyard.language.code_bounds import CodeBounds
+from flowyard.language.mcp_servers import McpServer
 from flowyard.language.nodes import ModelSettings
 from flowyard.language.secret_references import OWN_PREFIX
 from flowyard.language.tools import NO_RULES, ToolFacts, ToolRules
@@ -59,6 +60,7 @@ class Installation:
     `subjects`: of NATS, which triggers may name.
     `daily_budgets`: what workflows may spend per day. `hook_variables`: as `variables`, for the secrets of webhooks.
     `tools`: those that nodes may name; None: that isn't known. `tool_rules`: what is said of them.
+    `mcp_servers`: by their names, those of which it isn't known which tools they have.
     `uneven_tools`: why one of them may not be there, or be another, wherever a run is executed.
     """
 
@@ -70,6 +72,7 @@ class Installation:
     subjects: tuple[str, ...] = (">",)
     tools: Mapping[str, ToolFacts] | None = None
     tool_rules: ToolRules = NO_RULES
+    mcp_servers: Mapping[str, McpServer] = field(default_factory=dict)
     uneven_tools: Mapping[str, str] = field(default_factory=dict)
     code_bounds: CodeBounds = CodeBounds()  # noqa: RUF009  # frozen
 

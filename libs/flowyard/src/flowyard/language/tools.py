@@ -7,7 +7,10 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any, Final, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
+
+if TYPE_CHECKING:
+    from flowyard.language.mcp_servers import RemoteServer
 
 Effect: TypeAlias = Literal["reads", "writes", "runs", "network"]
 """What a tool does outside of its arguments and its result: `reads` files or data of the installation, `writes` them,
@@ -22,6 +25,7 @@ NEEDS_PERMISSION: Final[frozenset[Effect]] = frozenset({"writes", "runs", "netwo
 NAME: Final = r"[A-Za-z][A-Za-z0-9_-]*(?:[.][A-Za-z0-9_-]+)*"
 LONGEST_NAME: Final = 64
 """Characters of a name: providers take no more."""
+ANY_OF: Final = ".*"
 MOST_ROUNDS: Final = 8
 """Replies of a model that may call tools, in one step, unless the document says otherwise."""
 
@@ -108,15 +112,23 @@ def wire_name(name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """A tool of a node, and what the document permits.
+    """A tool of a node, and what the document permits. `name`: `server.*` stands for all tools of a server of MCP.
 
     `allow`: patterns, of which one must match; None: it says nothing; empty: everything is allowed.
-    `deny`: patterns that no call may match.
+    `deny`: patterns that no call may match. `server`: of the document, whose tool it is.
     """
 
     name: str
     allow: tuple[str, ...] | None = None
     deny: tuple[str, ...] = ()
+    server: RemoteServer | None = None
+
+    @property
+    def is_pattern(self) -> bool:
+        return self.name.endswith(ANY_OF)
+
+    def stands_for(self, name: str) -> bool:
+        return name.startswith(self.name.removesuffix("*")) if self.is_pattern else name == self.name
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 from pydantic import Field, PlainValidator, ValidationError
 from pydantic_settings import NoDecode
@@ -16,6 +17,7 @@ from flowyard.language.reading.source import SourceError, decode, read_tree
 from flowyard.language.reading.source_document import SourceDocument, to_data
 from flowyard.language.secret_references import has_reference, header_fault, reference_fault
 from flowyard.language.tools import Effect
+from flowyard.outbound.allowlist import Allowlist, read_allowlist
 
 _VARIABLE: Final = "FLOWYARD_MCP_SERVERS"
 _WRAPPERS: Final = ("mcpServers", "mcp_servers")
@@ -65,6 +67,12 @@ def read_mcp_servers(given: object) -> Mapping[str, McpServer]:
         at = document.key_position(fault.path) if fault.key else document.position(fault.path)
         hint = f" ({fault.suggestion})" if fault.suggestion else ""
         raise ValueError(f"is wrong at {name}:{at.line}:{at.column}: {fault}{hint}") from fault
+
+
+def hosts_of(servers: Iterable[McpServer]) -> Allowlist:
+    """Where the servers are: their addresses were chosen by who runs the installation."""
+    hosts = (urlsplit(server.url).hostname or "" for server in servers if isinstance(server, RemoteServer))
+    return read_allowlist(" ".join(hosts))
 
 
 def _text(given: str) -> tuple[str, str]:
@@ -118,7 +126,12 @@ def _server(name: str, data: Any, path: KeyPath) -> McpServer:
     _forbid(shape, ("args", "env", "cwd"), "a url", path)
     if not str(shape.url).startswith(_HTTP):
         raise _Fault((*path, "url"), "should begin with http:// or https://")
-    return RemoteServer(url=str(shape.url), headers=tuple(shape.headers.items()), **about)
+    server = RemoteServer(url=str(shape.url), headers=tuple(shape.headers.items()), **about)
+    try:
+        hosts_of([server])
+    except ValueError as error:
+        raise _Fault((*path, "url"), "its host can't be used") from error
+    return server
 
 
 def _shape_fault(fault: Any, path: KeyPath) -> _Fault:

@@ -33,6 +33,9 @@ class Allowlist:
         forms = (address, ipv4_inside(address) or address)
         return host in self.names or any(form in network for network in self.networks for form in forms)
 
+    def __or__(self, other: Allowlist) -> Allowlist:
+        return Allowlist(self.names | other.names, self.networks + other.networks)
+
     def __str__(self) -> str:
         return ", ".join([*sorted(self.names), *map(str, self.networks)])
 

@@ -6,18 +6,23 @@ import asyncio
 import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field, PlainValidator
 from pydantic_settings import NoDecode
 
+from flowyard.language.installation import Variables
 from flowyard.language.nodes import CodeLimits
+from flowyard.mcp_client.servers import Clients, open_mcp_servers
+from flowyard.mcp_client.settings import McpServersSetting, hosts_of
+from flowyard.mcp_client.source import ServerSource
 from flowyard.service.reaching_settings import ReachingSettings, named_addresses, reaching_services
 from flowyard.service.shell_programs import ShellSettings
 from flowyard.steps.code import MOST_BYTES
 from flowyard.steps.code_runner import CodeCall, RunCode
+from flowyard.tasks import cancel
 from flowyard.threads import in_daemon_thread
 from flowyard.tools.folders import NO_FOLDERS, Folders, read_folders
 from flowyard.tools.openapi_settings import Apis
@@ -51,28 +56,39 @@ class ToolSettings(ReachingSettings, ShellSettings):
         description="HTTP APIs whose operations are tools, as JSON or YAML, or a file of it: "
         '[{"openapi": "https://api.example.com/openapi.json", "operations": ["listPets"]}]',
     )
+    mcp_servers: McpServersSetting
 
 
 @asynccontextmanager
 async def open_tools(
     settings: ToolSettings,
     environ: Mapping[str, str],
+    variables: Variables,
     *,
     run_code: RunCode | None = None,
     run_program: RunProgram | None = None,
+    refreshes: bool = False,
 ) -> AsyncIterator[ToolRegistry]:
-    """The tools of an installation, for as long as their clients are open. `environ`: names the proxies.
+    """The tools of an installation, for as long as their clients are open.
 
-    `run_code`, `run_program`: where there are sandboxes.
+    `environ`: names the proxies, and has what headers refer to; `variables`: those that documents may name.
+    `run_code`, `run_program`: where there are sandboxes. `refreshes`: servers of MCP are asked for their tools at once,
+    and again and again, and not only when a step needs them.
     """
     # Inline: commands that only read the settings need no client.
     from flowyard.outbound.client import open_outbound  # noqa: PLC0415
 
     certificates = await asyncio.to_thread(ssl.create_default_context)
+    named = named_addresses(settings) | hosts_of(settings.mcp_servers.values())
     async with (
         open_outbound(environ, settings.outbound_allow, certificates=certificates) as http,
-        open_outbound(environ, named_addresses(settings), certificates=certificates) as trusted_http,
+        open_outbound(environ, named, certificates=certificates) as trusted_http,
+        open_mcp_servers(Clients(own=trusted_http, guarded=http), environ, variables) as servers,
+        AsyncExitStack() as stack,
     ):
+        of_servers = [ServerSource(server, servers) for server in settings.mcp_servers.values()]
+        keeping = [asyncio.create_task(source.keep()) for source in of_servers if refreshes]
+        stack.push_async_callback(cancel, keeping)
         services = ToolServices(
             http=http,
             trusted_http=trusted_http,
@@ -82,9 +98,9 @@ async def open_tools(
             run_code=_executing(run_code) if run_code is not None else None,
             **reaching_services(settings),
         )
-        sources = [await _own_tools(Path(settings.tools))] if settings.tools else []
+        own_tools = [await _own_tools(Path(settings.tools))] if settings.tools else []
         async with _apis(settings, services, environ) as apis:
-            yield ToolRegistry(built_in(services), [*sources, *apis])
+            yield ToolRegistry(built_in(services), [*own_tools, *apis, *of_servers], servers.tools)
 
 
 @asynccontextmanager

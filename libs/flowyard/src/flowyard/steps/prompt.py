@@ -24,7 +24,8 @@ from flowyard.steps.model_call import ModelCaller
 from flowyard.steps.reads import Reads
 from flowyard.steps.replies import correction, read_reply, reply_schema
 from flowyard.steps.running import RunningStep
-from flowyard.steps.tool_calls import ToolCaller, offer_of_tools, sent_back
+from flowyard.steps.tool_calls import ToolCaller, offer_of_tools, sent_back, tools_of
+from flowyard.tools.node_tools import NodeTools
 
 _LONG: Final = 8 * 1024
 """Characters of a reply that is read in a thread: that would hold the event loop."""
@@ -56,16 +57,17 @@ class PromptWork:
         shown = {**values, **secrets} if secrets else values
         messages = await self.reads.evaluated(lambda: build_messages(self.node, shown), values)
         uses = self.node.tools
+        tools = await tools_of(uses, running) if uses else NodeTools()
         call = ModelCall(
             node=self.node.id,
             settings=self.node.settings,
             messages=messages,
             schema=self.schema,
-            offer=offer_of_tools(uses, running) if uses else offer_of(self.node, values),
+            offer=offer_of_tools(tools) if uses else offer_of(self.node, values),
             secrets=frozenset(secrets.values()),
         )
         parts = await running.context.recorder.parts_before(running.step) if uses else ()
-        return Conversation(self, call, running, parts)
+        return Conversation(self, call, running, tools, parts)
 
 
 class Conversation:
@@ -74,7 +76,9 @@ class Conversation:
     `parts`: what earlier claims have recorded, if the node has tools. The conversation goes on from there.
     """
 
-    def __init__(self, work: PromptWork, call: ModelCall, running: RunningStep, parts: Sequence[Part]) -> None:
+    def __init__(
+        self, work: PromptWork, call: ModelCall, running: RunningStep, tools: NodeTools, parts: Sequence[Part]
+    ) -> None:
         self._node = node = work.node
         self._formatted = work.formatted
         self._known = names_in(call) | frozenset(property_names(call.schema))
@@ -83,7 +87,7 @@ class Conversation:
         self._round = self._tool_rounds = 0
         self._masker = Masker(call.secrets)
         self._caller = ModelCaller(node, running, self._masker, self._kept)
-        self._tools = ToolCaller(node.tools, running, self._masker, parts)
+        self._tools = ToolCaller(tools, running, self._masker, parts)
         self._replies = deque(part for part in parts if part.tool is None)
         self._running = running
         self._check_documents = running.context.check_documents

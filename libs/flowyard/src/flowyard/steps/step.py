@@ -29,7 +29,7 @@ class Work(Protocol):
     def node(self) -> Node: ...
 
     async def start(self, running: RunningStep) -> Try:
-        """Raises EvaluationError for a value that a template needs and that isn't there."""
+        """Raises EvaluationError for a value that isn't there, ToolError for a tool that isn't."""
 
 
 def work_of(node: Node, secrets: frozenset[str]) -> Work:
@@ -97,10 +97,11 @@ async def _in_time(work: Work, running: RunningStep, left_s: float | None) -> Ou
 
 async def _retried(work: Work, running: RunningStep) -> Outputs:
     context, node = running.context, work.node
-    attempt = await work.start(running)
+    attempt = None
     while True:
         running.tries += 1
         try:
+            attempt = attempt or await work.start(running)
             return await attempt()
         except StepError as error:
             delay = retry_delay(node.retry, error, running.tries, context.chance())

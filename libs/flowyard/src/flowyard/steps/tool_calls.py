@@ -18,7 +18,8 @@ from flowyard.runs.run import Part
 from flowyard.secrets.masking import Masker
 from flowyard.steps.running import RunningStep
 from flowyard.tools.calling import call_tool, shown
-from flowyard.tools.tool import RESULT_CHARACTERS, Tool, ToolContext, ToolResult
+from flowyard.tools.node_tools import NodeTools
+from flowyard.tools.tool import RESULT_CHARACTERS, Tool, ToolContext, ToolFailed, ToolResult
 
 AT_ONCE: Final = 8
 """How many calls of one reply are made at a time."""
@@ -44,10 +45,11 @@ class ToolPlace:
 
 
 class ToolCaller:
-    """`uses`: the tools of the node. `parts`: what earlier claims have recorded of the step."""
+    """`tools`: of the node. `parts`: what earlier claims have recorded of the step."""
 
-    def __init__(self, uses: Sequence[ToolUse], running: RunningStep, masker: Masker, parts: Sequence[Part]) -> None:
-        self._uses = {wire_name(use.name): use for use in uses}
+    def __init__(self, tools: NodeTools, running: RunningStep, masker: Masker, parts: Sequence[Part]) -> None:
+        self._tools = tools
+        self._uses = {wire_name(use.name): use for use in tools.uses}
         self._running = running
         self._masker = masker
         self._recorded = {ToolPlace(part.question, part.call): part for part in parts if part.tool is not None}
@@ -88,9 +90,7 @@ class ToolCaller:
         # A model may write any name; that of a row can't have each character.
         own_name = use.name if use is not None else _NO_NAME.sub("?", name[:_LONGEST_NAME])
         call = ToolCalled(step, own_name, part, place.question, place.call, 0.0)
-        if use is not None and tool is None:
-            result = ToolResult.failed(_gone(own_name), "unknown_tool")
-        elif tool is None or use is None:
+        if tool is None or use is None:
             known = [each.name for each in self._uses.values()]
             result = ToolResult.failed(f"no tool '{own_name}' ({suggest(own_name, known, 'tools')})", "unknown_tool")
         elif is_open:
@@ -112,7 +112,7 @@ class ToolCaller:
 
     def _tool(self, name: str) -> Tool | None:
         use = self._uses.get(wire_name(name))
-        return self._running.context.tools.get(use.name) if use is not None else None
+        return self._tools.get(use.name) if use is not None else None
 
     def _report(self, call: ToolCalled, result: ToolResult, started: float) -> ToolResult:
         """The result, or why it can't be kept."""
@@ -134,22 +134,21 @@ class ToolCaller:
         return result
 
 
-def offer_of_tools(uses: Sequence[ToolUse], running: RunningStep) -> ToolOffer:
-    """What the model is told of the node's tools. Raises ToolError for one that isn't there."""
+async def tools_of(uses: Sequence[ToolUse], running: RunningStep) -> NodeTools:
+    """The tools of the node, as they are now. Raises ToolError for one that isn't there."""
+    try:
+        return await running.context.tools.of_node(uses)
+    except ToolFailed as error:
+        raise ToolError(str(error)) from error
+
+
+def offer_of_tools(tools: NodeTools) -> ToolOffer:
+    """What the model is told of the node's tools."""
     functions = []
-    for use in uses:
-        tool = running.context.tools.get(use.name)
-        if tool is None:
-            raise ToolError(_gone(use.name))
-        facts = tool.facts
+    for facts in (tool.facts for use in tools.uses if (tool := tools.get(use.name)) is not None):
         function = {"name": facts.wire_name, "description": facts.description, "parameters": dict(facts.parameters)}
         functions.append({"type": "function", "function": function})
     return ToolOffer(tuple(functions))
-
-
-def _gone(name: str) -> str:
-    """Of a tool that was there when the document was checked, or is there elsewhere."""
-    return f"this executor has no tool '{name}'"
 
 
 def sent_back(call: ToolCall) -> ToolCall:

@@ -13,7 +13,8 @@ from flowyard.language.values.evaluating import evaluated
 from flowyard.secrets.masking import Masker
 from flowyard.steps.reads import Reads
 from flowyard.steps.running import RunningStep
-from flowyard.steps.tool_calls import ToolCaller, ToolPlace
+from flowyard.steps.tool_calls import ToolCaller, ToolPlace, tools_of
+from flowyard.tools.node_tools import NodeTools
 from flowyard.tools.tool import ToolResult
 
 
@@ -30,7 +31,10 @@ class ToolWork:
         parts = await running.context.recorder.parts_before(running.step)
         # A call that has failed is followed by another one, which has its own key: its outcome is known.
         failed = sum(part.has_ended and not _is_result(part.result) for part in parts)
-        caller = ToolCaller([self.node.tool], running, Masker(()), parts)
+        is_done = any(part.has_ended and _is_result(part.result) for part in parts)
+        # What has been called isn't needed any more, and may be gone.
+        tools = NodeTools() if is_done else await tools_of([self.node.tool], running)
+        caller = ToolCaller(tools, running, Masker(()), parts)
         values = self.node.arguments, running.values.get, running.around
         arguments = await self.reads.evaluated(lambda: evaluated(*values), running.values)
         return ToolTry(self.node, caller, arguments, failed)

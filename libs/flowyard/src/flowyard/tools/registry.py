@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
-from flowyard.language.tools import ToolFacts, name_fault, wire_name
+from flowyard.language.mcp_servers import RemoteServer
+from flowyard.language.tools import ToolFacts, ToolUse, name_fault, wire_name
 from flowyard.tools import code_run, email_send, http_request, shell_run, slack_post, sql_query, web_fetch, web_search
 from flowyard.tools.files import file_tools
 from flowyard.tools.json_query import JSON_QUERY
 from flowyard.tools.math_eval import MATH_EVAL
+from flowyard.tools.node_tools import NodeTools, node_tools
 from flowyard.tools.services import NO_SERVICES, ToolServices
 from flowyard.tools.sources import ToolSource
 from flowyard.tools.template_render import TEMPLATE_RENDER
 from flowyard.tools.text_regex import TEXT_REGEX
 from flowyard.tools.text_split import TEXT_SPLIT
 from flowyard.tools.time_now import TIME_NOW
-from flowyard.tools.tool import Tool
+from flowyard.tools.tool import Tool, ToolFailed
 
 log = logging.getLogger(__name__)
+
+ToolsOfServer: TypeAlias = Callable[[RemoteServer], Awaitable[Iterable[Tool]]]
+"""Raises ToolFailed."""
 
 
 def built_in(services: ToolServices = NO_SERVICES) -> tuple[Tool, ...]:
@@ -47,10 +54,17 @@ class ToolRegistry:
     """The tools of one process: those that don't change, without `tools` the built-in ones, and those of sources.
 
     Raises ValueError for two of the former that have the same name, or that a model can't tell apart. A tool of a
-    source whose name is taken is left out, with a warning in the log.
+    source whose name is taken is left out, with a warning in the log. `servers`: lists the tools of a document's
+    server.
     """
 
-    def __init__(self, tools: Iterable[Tool] | None = None, sources: Iterable[ToolSource] = ()) -> None:
+    def __init__(
+        self,
+        tools: Iterable[Tool] | None = None,
+        sources: Iterable[ToolSource] = (),
+        servers: ToolsOfServer | None = None,
+    ) -> None:
+        self._servers = servers
         self._fixed: dict[str, Tool] = {}
         self._sources = tuple(sources)
         self._versions: list[int] = []
@@ -64,6 +78,39 @@ class ToolRegistry:
     def get(self, name: str) -> Tool | None:
         tool = self._now().get(wire_name(name))
         return tool if tool is not None and tool.name == name else None
+
+    async def of_node(self, uses: Sequence[ToolUse]) -> NodeTools:
+        """What a node may use, once it is known. Raises ToolFailed for what isn't there."""
+        known: dict[ToolUse, Iterable[Tool]] = {}
+        for use in uses:
+            prefix = use.name.partition(".")[0]
+            if use.server is None:
+                await self.ready_for(use.name)
+                known[use] = self
+            else:
+                if any(name.partition(".")[0] == prefix for name in self._names()):
+                    raise ToolFailed(f"'{prefix}' can't be a server of a document: this installation has such tools")
+                if self._servers is None:
+                    raise ToolFailed(f"no server is called here, and '{use.name}' is a tool of one")
+                known[use] = await self._servers(use.server)
+        return node_tools(uses, known)
+
+    async def ready_for(self, name: str) -> None:
+        """Returns when the source that may have this tool knows its tools. Raises ToolFailed."""
+        for source in self._sources:
+            if source.prefix == name.partition(".")[0]:
+                await source.ready()
+
+    async def ready(self) -> list[str]:
+        """Returns when all sources know their tools, with what is wrong with those that don't."""
+        done = await asyncio.gather(*(source.ready() for source in self._sources), return_exceptions=True)
+        if unexpected := [each for each in done if each is not None and not isinstance(each, ToolFailed)]:
+            raise unexpected[0]
+        return [str(each) for each in done if each is not None]
+
+    def _names(self) -> Iterator[str]:
+        yield from (tool.name for tool in self)
+        yield from (f"{source.prefix}." for source in self._sources if source.prefix is not None)
 
     def __iter__(self) -> Iterator[Tool]:
         return iter(self._now().values())

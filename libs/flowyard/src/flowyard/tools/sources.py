@@ -10,11 +10,13 @@ from flowyard.tools.tool import Tool
 class ToolSource:
     """The tools of one origin, which may become others while the process runs.
 
-    `name`: of the origin, such as `own` or `mcp:github`; what is announced of it is replaced as a whole.
+    `name`: of the origin, such as `own` or `mcp:github`; what is announced of it is replaced as a whole. `prefix`: with
+    which, and a dot, the names of its tools begin, and of no others; None: with any.
     """
 
-    def __init__(self, name: str, tools: Iterable[Tool] = ()) -> None:
+    def __init__(self, name: str, tools: Iterable[Tool] = (), *, prefix: str | None = None) -> None:
         self.name = name
+        self.prefix = prefix
         self._tools = tuple(tools)
         self._version = 0
 
@@ -26,6 +28,9 @@ class ToolSource:
     def version(self) -> int:
         """Another number after each change."""
         return self._version
+
+    async def ready(self) -> None:
+        """Returns when it knows its tools. Raises ToolFailed."""
 
     def replace(self, tools: Iterable[Tool]) -> None:
         """From now on, it has these. To be called in the thread of the event loop."""

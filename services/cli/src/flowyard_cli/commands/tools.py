@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -16,10 +16,10 @@ from flowyard.language.problems import suggest
 from flowyard.language.tools import ToolFacts, ToolUse
 from flowyard.tools.calling import call_tool
 from flowyard.tools.registry import ToolRegistry
-from flowyard.tools.tool import Tool, ToolContext, ToolResult
+from flowyard.tools.tool import Tool, ToolContext, ToolFailed, ToolResult
 from flowyard_cli import exits
 from flowyard_cli.grammar import add_actions, carry_out, examples
-from flowyard_cli.installation import known_tools, open_own_tools, tool_rules_of
+from flowyard_cli.installation import open_own_tools, tool_rules_of
 from flowyard_cli.show.tables import NONE, print_facts, print_table
 from flowyard_embedded.streams import print_json, put, say
 
@@ -29,7 +29,8 @@ _EXAMPLES: Final = """\
   flowyard tools call math.eval -a expression='6 * 7'       call it
   flowyard tools call time.now -a zone=Europe/Paris --json
 
-Tools are called on this machine, under the rules in FLOWYARD_TOOL_RULES, as an executor calls them."""
+Tools are called on this machine, under the rules in FLOWYARD_TOOL_RULES, as an executor calls them, and so are
+those of the servers in FLOWYARD_MCP_SERVERS."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ def _name_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(args: ListArgs) -> int:
-    tools = sorted(known_tools(os.environ), key=lambda tool: tool.name)
+    tools = sorted(asyncio.run(_own_tools()), key=lambda tool: tool.name)
     if args.json:
         print_json({"items": [tool.facts.data for tool in tools]})
     else:
@@ -106,7 +107,7 @@ def _list(args: ListArgs) -> int:
 
 
 def _show(args: ShowArgs) -> int:
-    facts = _tool(args.tool, known_tools(os.environ)).facts
+    facts = _tool(args.tool, asyncio.run(_own_tools())).facts
     if args.json:
         print_json(facts.data)
         return exits.OK
@@ -124,11 +125,7 @@ def _show(args: ShowArgs) -> int:
 
 
 def _call(args: CallArgs) -> int:
-    tool = _tool(args.tool, known_tools(os.environ))
-    given = dict(_argument(text, tool.facts) for text in args.argument)
-    # Who calls it here may do by himself what the tool does; the installation's rules count.
-    use, context = ToolUse(tool.name, ()), ToolContext(key="cli", now=datetime.now(UTC))
-    result = asyncio.run(_result(tool.name, use, given, context))
+    tool, result = asyncio.run(_called(args))
     if args.json:
         print_json(result.data)
     elif result.error is not None:
@@ -138,15 +135,41 @@ def _call(args: CallArgs) -> int:
     return exits.OK if result.error is None else exits.RUN_FAILED
 
 
-async def _result(name: str, use: ToolUse, given: Mapping[str, Any], context: ToolContext) -> ToolResult:
+async def _called(args: CallArgs) -> tuple[Tool, ToolResult]:
     async with open_own_tools() as tools:
-        return await call_tool(_tool(name, tools), use, given, context, tool_rules_of(os.environ))
+        tool = _tool(args.tool, await _listed(tools, args.tool))
+        given = dict(_argument(text, tool.facts) for text in args.argument)
+        # Who calls it here may do by himself what the tool does; the installation's rules count.
+        use, context = ToolUse(tool.name, ()), ToolContext(key="cli", now=datetime.now(UTC), on_progress=_show_progress)
+        return tool, await call_tool(tool, use, given, context, tool_rules_of(os.environ))
 
 
-def _tool(name: str, registry: ToolRegistry) -> Tool:
-    tool = registry.get(name)
+def _show_progress(done: float, total: float | None, text: str | None) -> None:
+    of = f" of {total:g}" if total is not None else ""
+    say(f"{done:g}{of}{f': {text}' if text else ''}")
+
+
+async def _own_tools() -> Sequence[Tool]:
+    """All of them, also those of other servers."""
+    async with open_own_tools() as tools:
+        for fault in await tools.ready():
+            say(fault)
+        return list(tools)
+
+
+async def _listed(tools: ToolRegistry, name: str) -> Sequence[Tool]:
+    """Those among which the tool is. Only its own server is waited for."""
+    try:
+        await tools.ready_for(name)
+    except ToolFailed as error:
+        say(str(error))
+    return list(tools)
+
+
+def _tool(name: str, tools: Sequence[Tool]) -> Tool:
+    tool = next((tool for tool in tools if tool.name == name), None)
     if tool is None:
-        raise UnknownTool(name, [each.name for each in registry])
+        raise UnknownTool(name, [each.name for each in tools])
     return tool
 
 

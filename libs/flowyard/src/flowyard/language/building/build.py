@@ -13,6 +13,7 @@ from flowyard.language.building.code_nodes import read_code_limits
 from flowyard.language.building.edges import read_edges
 from flowyard.language.building.expressions import possible_values
 from flowyard.language.building.flow_checks import check_flow
+from flowyard.language.building.mcp_servers import read_mcp_servers
 from flowyard.language.building.models import ModelReader
 from flowyard.language.building.node_context import NodeContext
 from flowyard.language.building.nodes import read_node
@@ -54,7 +55,7 @@ def build(shape: DocumentShape, document: SourceDocument, installation: Installa
         fields=fields,
         values=values,
         models=models,
-        tools=ToolReader(document, installation),
+        tools=ToolReader(document, installation, read_mcp_servers(shape.mcp_servers, document, installation)),
         retry=RetryPolicy() if execution.max_retries is None else RetryPolicy(execution.max_retries),
         maps=maps,
         loops=frozenset(source for source, transition in edges.transitions.items() if isinstance(transition, Loop)),

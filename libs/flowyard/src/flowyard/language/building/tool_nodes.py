@@ -16,6 +16,9 @@ def read_tool_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> Too
     reader = ValueReader(context.document, context.scope(shape.id), context.outputs)
     arguments = {name: reader.value(value, (*path, "with", name)) for name, value in (shape.with_ or {}).items()}
     use = context.tools.read(shape.tool, (*path, "tool")) if shape.tool is not None else ToolUse("")
+    if use.is_pattern:
+        message = f"a tool node calls one tool, and '{use.name}' stands for many"
+        context.document.error("tool-pattern", (*path, "tool"), message, "name one of them")
     facts = context.tools.facts(use.name)
     if facts is not None and not context.is_incomplete(path):
         _check_arguments(context, facts, arguments, path)

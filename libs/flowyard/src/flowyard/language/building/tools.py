@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from flowyard.language.installation import Installation
+from flowyard.language.mcp_servers import RemoteServer, effects_of
 from flowyard.language.older_tools import INSTEAD, OLDER_NAMES
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.source_document import SourceDocument
 from flowyard.language.reading.tools import ToolPermissionShape
-from flowyard.language.tools import ToolFacts, ToolUse
+from flowyard.language.tools import ANY_OF, ToolFacts, ToolUse
 
 _EVERYTHING: Final = "*"
 _DENIED: Final = "tool-denied"
@@ -21,6 +22,8 @@ _DENIED: Final = "tool-denied"
 class ToolReader:
     document: SourceDocument
     installation: Installation
+    servers: Mapping[str, RemoteServer]
+    """Of the document."""
 
     def facts(self, name: str) -> ToolFacts | None:
         """None: there is no such tool, or it isn't known which there are."""
@@ -43,6 +46,7 @@ class ToolReader:
             path = (*path, name)
             allow = tuple(permission.allow) if permission.allow is not None else None
             use = ToolUse(self._name(name, path, key=True), allow, tuple(permission.deny or ()))
+        use = replace(use, server=self.servers.get(use.name.partition(".")[0]))
         self._check(use, path, key=not isinstance(given, str))
         return use
 
@@ -56,24 +60,49 @@ class ToolReader:
 
     def _check(self, use: ToolUse, path: KeyPath, *, key: bool) -> None:
         """`key`: the name is the last key of the path, and not the value there."""
-        tools, name = self.installation.tools, use.name
-        if tools is None:
+        if self.installation.tools is None and use.server is None:
             return
-        if name not in tools:
-            hint = INSTEAD.get(name) or suggest(name, tools, "tools")
-            self.document.error("unknown-tool", path, f"no tool '{name}'", hint, key=key)
+        matching = self._matching(use)
+        if matching is None:
+            known = [*(self.installation.tools or ()), *(f"{name}{ANY_OF}" for name in self.servers)]
+            hint = INSTEAD.get(use.name) or suggest(use.name, known, "tools")
+            self.document.error("unknown-tool", path, f"no tool '{use.name}'", hint, key=key)
             return
-        facts, answer = tools[name], self.installation.tool_rules.answer(name)
+        for facts in matching:
+            if self._is_denied(use, facts, path, key=key):
+                break
+        uneven = self.installation.uneven_tools
+        for facts in matching:
+            if (why := uneven.get(facts.name)) is not None:
+                self.document.warn("uneven-tool", path, f"a call of '{facts.name}' may fail: {why}", key=key)
+        patterns = [pattern for pattern in (*(use.allow or ()), *use.deny) if pattern != _EVERYTHING]
+        unguarded = next((facts for facts in matching if facts.guarded is None), None)
+        if unguarded is not None and patterns:
+            message = f"'{unguarded.name}' has no argument to compare with '{patterns[0]}'"
+            self.document.error("tool-pattern", path, message, "write '*', or remove it", key=key)
+
+    def _matching(self, use: ToolUse) -> Sequence[ToolFacts] | None:
+        """What is known of the tools that it stands for. None: there is none; empty: nothing is known."""
+        server_name, _, tool_name = use.name.partition(".")
+        server = use.server or self.installation.mcp_servers.get(server_name)
+        if server is not None:
+            if not tool_name or not (use.is_pattern or server.offers(tool_name)):
+                return None
+            # Which tools it has, is known when the step begins.
+            effects = effects_of(server, read_only=server.trusted)
+            return [ToolFacts(name=use.name, description="", parameters={}, effects=effects)]
+        tools = self.installation.tools or {}
+        return [facts for name, facts in tools.items() if use.stands_for(name)] or None
+
+    def _is_denied(self, use: ToolUse, facts: ToolFacts, path: KeyPath, *, key: bool) -> bool:
+        answer = self.installation.tool_rules.answer(facts.name)
         if answer == "deny":
-            message = f"this installation denies '{name}'"
+            message = f"this installation denies '{facts.name}'"
             self.document.error(_DENIED, path, message, "remove it, or let FLOWYARD_TOOL_RULES allow it", key=key)
         elif facts.needs_permission and use.allow is None and answer != "allow":
-            message = f"'{name}' needs permission: {', '.join(sorted(facts.effects))}"
+            message = f"'{facts.name}' needs permission: {', '.join(sorted(facts.effects))}"
             pattern = f"patterns of its '{facts.guarded}'" if facts.guarded else "'*'"
-            self.document.error(_DENIED, path, message, f"write {name}: {{allow: [{pattern}]}}", key=key)
-        if (why := self.installation.uneven_tools.get(name)) is not None:
-            self.document.warn("uneven-tool", path, f"a call of '{name}' may fail: {why}", key=key)
-        patterns = [pattern for pattern in (*(use.allow or ()), *use.deny) if pattern != _EVERYTHING]
-        if facts.guarded is None and patterns:
-            message = f"'{name}' has no argument to compare with '{patterns[0]}'"
-            self.document.error("tool-pattern", path, message, "write '*', or remove it", key=key)
+            self.document.error(_DENIED, path, message, f"write {use.name}: {{allow: [{pattern}]}}", key=key)
+        else:
+            return False
+        return True

@@ -38,6 +38,7 @@ from flowyard.language.reading.keys import (
     exclusive,
     form_of,
 )
+from flowyard.language.reading.mcp_servers import McpServersShape
 from flowyard.language.reading.on_finish import ReceiverShape
 from flowyard.language.reading.sandbox import SandboxShape
 from flowyard.language.reading.tools import MOST_TOOLS, ToolForm, ToolPermissionShape
@@ -364,6 +365,7 @@ class DocumentShape(Shape):
         description="What starts runs of the workflow on a server, by name.",
         json_schema_extra={"propertyNames": {"pattern": f"^{TRIGGER_NAME}$"}},
     )
+    mcp_servers: McpServersShape | None = Field(None, description="Servers of MCP whose tools nodes may name.")
     on_finish: list[ReceiverShape] | None = Field(
         None, max_length=MOST_RECEIVERS, description="Who is notified by a server when a run has ended."
     )

@@ -11,7 +11,7 @@ from flowyard.language.tools import NAME
 
 MOST_TOOLS: Final = 64
 """Of one node. Models choose badly among many."""
-TOOL_NAME: Final = f"^{NAME}$"
+TOOL_NAME: Final = f"^{NAME}([.][*])?$"
 
 
 class ToolPermissionShape(Shape):
