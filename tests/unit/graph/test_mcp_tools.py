@@ -16,6 +16,8 @@ from support.mcp_http_server import HttpServer, serving
 from support.mcp_servers import bad_server, opened_servers
 from support.workflows import run as run_document
 
+pytestmark = pytest.mark.slow
+
 HEAD = """
 flow: {name: asks}
 state:

@@ -18,6 +18,7 @@ from flowyard.tools.tool import ToolFailed
 from support.mcp_servers import bad_server, call, loop_watched, opened_servers
 from support.waiting import eventually
 
+pytestmark = pytest.mark.slow
 HELD_S = 0.25
 
 
