@@ -23,6 +23,7 @@ def prometheus_url(system: System, tmp_path_factory: pytest.TempPathFactory) -> 
 
     targets = {name: [address(name)] for name in ("registry", "gateway", "dashboard")}
     targets["executor"] = [address(name) for name in EXECUTORS]
+    targets["sandbox"] = [address("sandbox-1")]
     home: Path = tmp_path_factory.mktemp("prometheus")
     with prometheus(home, targets, system.key) as url:
         yield url
