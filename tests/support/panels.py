@@ -29,7 +29,9 @@ state:
     topic: {type: str, required: true}
     draft: str
     poem: str
+    title: str
 nodes:
+  - {id: title, code: 'result = topic.title()', outputs: [title]}
   - {id: draft, prompt: 'Draft {topic}.', outputs: [draft]}
   - {id: write, prompt: 'Write {topic}.', outputs: [poem], retry: 0}
 config:

@@ -12,7 +12,7 @@ import pytest
 from flowyard.errors.steps import ModelNeverRan
 from flowyard.language.tools import ToolFacts
 from flowyard.llm.calls import ModelCall, ModelReply, ToolCall, Usage
-from flowyard.runs.events import ModelCalled, RetryScheduled, StepFailed, ToolCalled
+from flowyard.runs.events import ModelCalled, RetryScheduled, StepFailed, ToolCalled, ToolProgressed
 from flowyard.tools.registry import ToolRegistry, built_in
 from flowyard.tools.tool import Tool, ToolContext, ToolFailed
 from support.workflows import Answering, Outcome, document, run
@@ -59,7 +59,8 @@ async def test_calls_are_made_and_their_results_go_into_the_next_request() -> No
     tool = Counting()
     outcome = await ran(node_with(), calling(2, 4), calling(6), "done", tool=tool)
     assert outcome.result.outputs == {"answer": "done"}
-    assert [number for number, _ in tool.calls] == [2, 4, 6]
+    # Those of one reply are made together.
+    assert [{2, 4}, {6}] == [{n for n, _ in tool.calls[:2]}, {n for n, _ in tool.calls[2:]}]
     first, second, third = outcome.calls
     assert first.offer is not None
     assert first.offer.tools == (
@@ -74,6 +75,19 @@ async def test_calls_are_made_and_their_results_go_into_the_next_request() -> No
     assert [call.id for call in second.messages[1].tool_calls] == ["c2", "c4"]
     assert [message.role for message in third.messages[4:]] == ["assistant", "tool"]
     assert [event.outcome for event in outcome.of(ToolCalled)] == ["ok"] * 3
+
+
+async def test_progress_of_a_call_is_an_event() -> None:
+    async def report(_: Any, context: ToolContext) -> str:
+        context.on_progress(1, 2, "half")
+        return "all"
+
+    tool = Tool(ToolFacts(name="test.count", description="Counts.", parameters=ANYTHING), report)
+    outcome = await run(node_with(), replies={"ask": [calling(2), "done"]}, tools=ToolRegistry([tool]))
+    [event] = outcome.of(ToolProgressed)
+    assert (event.tool, event.question, event.call, event.done, event.total, event.text) == (
+        "test.count", 0, 0, 1, 2, "half",
+    )  # fmt: skip
 
 
 async def test_no_two_effects_of_a_run_have_the_same_key() -> None:

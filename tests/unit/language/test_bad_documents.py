@@ -29,7 +29,7 @@ WARNINGS = {
 }
 MADE_HERE = {
     "document-too-large", "not-utf8", "too-many-problems", "unknown-price", "variable-not-allowed",
-    "unknown-tool", "unknown-argument", "tool-denied", "tool-pattern", "uneven-tool",
+    "unknown-tool", "unknown-argument", "tool-denied", "tool-pattern", "uneven-tool", "older-tool-name", "code-limit",
 }  # fmt: skip
 """Codes of documents that are better made than kept, or that depend on the installation."""
 

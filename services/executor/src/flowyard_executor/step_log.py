@@ -46,8 +46,8 @@ def log_steps(run_id: UUID, stored_events: Iterable[StoredEvent]) -> None:
                 pass
             case events.RunFinished() | events.RouteTaken() | events.LoopTurned() | events.Token():
                 pass
-            case events.CodePrinted():
-                # What code prints is content, as replies are.
+            case events.ToolProgressed() | events.CodePrinted():
+                # What tools say and code prints is content, as replies are.
                 pass
             case _:
                 assert_never(stored.event)

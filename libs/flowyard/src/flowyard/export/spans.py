@@ -131,7 +131,13 @@ class _Tracer:
             case events.StepFailed():
                 self._state.apply_failure(event.step, event.error, event.handled)
                 self._end(event.step, at, {"flowyard.step.handled": event.handled}, failure=event.error)
-            case events.ModelWaiting() | events.ModelReserved() | events.CodePrinted() | events.Token():
+            case (
+                events.ModelWaiting()
+                | events.ModelReserved()
+                | events.ToolProgressed()
+                | events.CodePrinted()
+                | events.Token()
+            ):
                 pass
             case events.RunFinished():
                 # If somebody else ended the run, what its executor did after its last event is unknown.

@@ -91,6 +91,10 @@ def encoded(event: Event) -> tuple[str, dict[str, Any]]:
             return "model.called", {**_step(event.step), **_call(event)}
         case events.ToolCalled():
             return "tool.called", {**_step(event.step), **_tool_call(event)}
+        case events.ToolProgressed():
+            place = {"tool": event.tool, "question": event.question, "call": event.call}
+            so_far = {"done": event.done, **_known({"total": event.total, "text": event.text})}
+            return "tool.progressed", {**_step(event.step), **place, **so_far}
         case events.CodePrinted():
             return "code.printed", {**_step(event.step), "text": event.text}
         case events.RetryScheduled():
@@ -159,6 +163,9 @@ def decoded(kind: str, data: Mapping[str, Any]) -> Event | None:
             error = decode_failure(data["error"]) if data.get("error") else None
             tool = data["tool"], *place, data["duration_s"]
             return events.ToolCalled(_step_id(data), *tool, error, data.get("retries", 0))
+        case "tool.progressed":
+            so_far = data["done"], data.get("total"), data.get("text")
+            return events.ToolProgressed(_step_id(data), data["tool"], data["question"], data["call"], *so_far)
         case "code.printed":
             return events.CodePrinted(_step_id(data), data["text"])
         case "step.retrying":

@@ -203,6 +203,21 @@ class ToolCalled:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolProgressed:
+    """What a tool reports while it is called. `question`, `call`: as of its call. `done`, `total`: in the tool's unit;
+    `total`, `text`: None if it doesn't say.
+    """
+
+    step: StepId
+    tool: str
+    question: int
+    call: int
+    done: float = 0.0
+    total: float | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class CodePrinted:
     """What the code of a step has printed in one execution, perhaps only its beginning."""
 
@@ -290,6 +305,7 @@ Event: TypeAlias = (
     | ModelReserved
     | ModelCalled
     | ToolCalled
+    | ToolProgressed
     | CodePrinted
     | RetryScheduled
     | StepFinished

@@ -63,6 +63,7 @@ class OpenCalls:
                 | Token()
                 | events.ModelWaiting()
                 | events.ToolCalled()
+                | events.ToolProgressed()
                 | events.CodePrinted()
                 | events.RouteTaken()
                 | events.LoopTurned()

@@ -80,6 +80,7 @@ class RunSummary:
                 | events.ModelWaiting()
                 | events.ModelReserved()
                 | events.ToolCalled()
+                | events.ToolProgressed()
                 | events.CodePrinted()
                 | events.RouteTaken()
                 | events.LoopTurned()

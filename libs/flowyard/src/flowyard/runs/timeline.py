@@ -94,6 +94,7 @@ class Timeline:
                 | Token()
                 | events.ModelWaiting()
                 | events.ModelReserved()
+                | events.ToolProgressed()
                 | events.CodePrinted()
                 | events.RouteTaken()
                 | events.LoopTurned()

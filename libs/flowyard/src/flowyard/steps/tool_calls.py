@@ -13,10 +13,11 @@ from flowyard.errors.steps import ToolError
 from flowyard.language.problems import suggest
 from flowyard.language.tools import ToolUse, wire_name
 from flowyard.llm.calls import ToolCall, ToolOffer
-from flowyard.runs.events import Failure, ToolCalled
+from flowyard.runs.events import Failure, ToolCalled, ToolProgressed
 from flowyard.runs.run import Part
 from flowyard.secrets.masking import Masker
 from flowyard.steps.running import RunningStep
+from flowyard.steps.tool_progress import CallProgress
 from flowyard.tools.calling import call_tool, shown
 from flowyard.tools.node_tools import NodeTools
 from flowyard.tools.tool import RESULT_CHARACTERS, Tool, ToolContext, ToolFailed, ToolResult
@@ -103,8 +104,15 @@ class ToolCaller:
 
     async def _made(self, tool: Tool, use: ToolUse, arguments: str | Mapping[str, Any], place: ToolPlace) -> ToolResult:
         context = self._running.context
-        about = ToolContext(key=place.key(self._running.key), now=context.now())
+        progress = CallProgress(
+            ToolProgressed(self._running.step, tool.name, place.question, place.call),
+            context.recorder.emit,
+            context.clock,
+            self._masker.text,
+        )
+        about = ToolContext(key=place.key(self._running.key), now=context.now(), on_progress=progress.report)
         result = await call_tool(tool, use, arguments, about, context.tool_rules)
+        progress.has_ended = True
         if not self._masker:
             return result
         error = self._masker.text(result.error) if result.error is not None else None

@@ -235,6 +235,9 @@ def _line_of(event: Event) -> str | None:
         case events.ToolCalled():
             failed = f": {event.error.message} [{event.error.code}]" if event.error is not None else ""
             return f"{event.step}: called {event.tool}{failed}"
+        case events.ToolProgressed():
+            of = f" of {event.total:g}" if event.total is not None else ""
+            return f"{event.step}: {event.tool}: {event.done:g}{of}{f', {event.text}' if event.text else ''}"
         case events.CodePrinted():
             lines = event.text.rstrip("\n").split("\n")
             return f"{event.step}: printed " + "\n  ".join(lines if len(lines) == 1 else ["", *lines])
