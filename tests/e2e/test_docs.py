@@ -27,6 +27,7 @@ from flowyard.language.reading.keys import Shape
 from flowyard.language.reading.on_finish import ReceiverShape
 from flowyard.language.reading.sandbox import SandboxShape
 from flowyard.language.reading.shape import keys_of
+from flowyard.language.reading.tools import ApiShape
 from flowyard.language.reading.triggers import ChatShape, HookLimitsShape, ScheduleShape, TriggerShape, WebhookShape
 from flowyard.language.values.functions import FUNCTIONS
 from flowyard.llm.keys import KEY_VARIABLES
@@ -41,7 +42,7 @@ SHAPES = (
     DocumentShape, FlowShape, FieldShape, NodeShape, RetryShape, EdgeShape, LoopShape, ParallelShape, LlmShape,
     ExecutionShape, BudgetShape, CaseShape, ExpectShape, PriceShape, TriggerShape, WebhookShape, HookLimitsShape,
     ReceiverShape,
-    ScheduleShape, ChatShape, SandboxShape,
+    ScheduleShape, ChatShape, SandboxShape, ApiShape,
 )  # fmt: skip
 NO_CODES = {"date-time", "deepseek-reasoner", "smollm2-135m", "utf-8", "utf-8-sig"}
 

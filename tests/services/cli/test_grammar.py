@@ -17,6 +17,7 @@ SHORTEST = [
         "chat x",
         "chat --new",
         "assistant",
+        "mcp",
         "ask x",
         "chats",
         "chats list",

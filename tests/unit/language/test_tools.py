@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from flowyard.language.installation import Installation
+from flowyard.language.installation import KEYS_AND_TOKENS, Installation
 from flowyard.language.load import load_text
 from flowyard.language.nodes import PromptNode, ToolNode
 from flowyard.language.older_tools import INSTEAD, OLDER_NAMES
@@ -220,3 +220,53 @@ def test_rules_of_an_installation_are_read_or_refused() -> None:
     for text in ("{", "[]", '{"a": "maybe"}'):
         with pytest.raises(ValueError, match="should be"):
             read_rules(text)
+
+
+API = "{openapi: 'https://api.example.com/openapi.json', operations: [listPets, addPet], allow: '*'}"
+
+
+def test_an_api_is_named_by_the_address_of_its_description() -> None:
+    text = prompt_with(f"tools: [time.now, {API}]")
+    assert problems_of(text) == []
+    workflow = load_text(text, "t.yaml", Installation(tools=TOOLS)).workflow
+    assert workflow is not None
+    node = workflow.nodes["ask"]
+    assert isinstance(node, PromptNode)
+    assert [use.name for use in node.tools] == ["time.now", "api_example_com.listPets", "api_example_com.addPet"]
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        (API.replace(", allow: '*'", ""), "'api_example_com.listPets' needs permission: network, writes"),
+        (API.replace("https://api.example.com/", "./"), "a document can't name a file"),
+        (API.replace("https://api.example.com/", "https:///"), "'openapi' "),
+        (API.replace("addPet", "listPets"), "'api_example_com.listPets' is listed twice"),
+        (API.replace("addPet", "'add a pet'"), "'api_example_com.add a pet' should be letters"),
+        (API.replace("allow", "headers: {X: '${file:/etc/passwd}'}, allow"), "only ${env:NAME} can be referred to"),
+        (API.replace("allow", "name: 'a b', allow"), "name"),
+        (API.replace("operations: [listPets, addPet]", "operations: []"), "operations"),
+        (API.replace("operations: [listPets, addPet], ", ""), "operations"),
+    ],
+)
+def test_what_is_wrong_with_an_api_is_said(given: str, problem: str) -> None:
+    [first, *_] = problems_of(prompt_with(f"tools: [time.now, {given}]"))
+    assert problem in first
+
+
+def test_headers_of_an_api_name_only_variables_that_documents_may_name() -> None:
+    text = prompt_with("tools: [" + API.replace("allow", "headers: {X: '${env:HOME}'}, allow") + "]")
+    installation = Installation(tools=TOOLS, variables=KEYS_AND_TOKENS)
+    assert "variable-not-allowed" in [problem.code for problem in load_text(text, "t.yaml", installation).problems]
+
+
+def test_an_installation_may_deny_the_apis_of_documents() -> None:
+    [first, *_] = problems_of(prompt_with(f"tools: [{API}]"), rules='{"api_*": "deny"}')
+    assert "this installation denies 'api_example_com.listPets'" in first
+
+
+def test_a_tool_node_calls_one_operation() -> None:
+    one = API.replace(", addPet", "")
+    assert [p for p in problems_of(tool_node(f"tool: {one}\noutputs: [page]")) if "unread-input" not in p] == []
+    problems = problems_of(tool_node(f"tool: {API}\noutputs: [page]"))
+    assert any("a tool node calls one operation" in problem for problem in problems)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, get_args
 
 if TYPE_CHECKING:
     from flowyard.language.mcp_servers import RemoteServer
+    from flowyard.language.openapi.of_documents import RemoteApi
 
 Effect: TypeAlias = Literal["reads", "writes", "runs", "network"]
 """What a tool does outside of its arguments and its result: `reads` files or data of the installation, `writes` them,
@@ -115,13 +116,13 @@ class ToolUse:
     """A tool of a node, and what the document permits. `name`: `server.*` stands for all tools of a server of MCP.
 
     `allow`: patterns, of which one must match; None: it says nothing; empty: everything is allowed.
-    `deny`: patterns that no call may match. `server`: of the document, whose tool it is.
+    `deny`: patterns that no call may match. `server`: or API, of the document, whose tool it is.
     """
 
     name: str
     allow: tuple[str, ...] | None = None
     deny: tuple[str, ...] = ()
-    server: RemoteServer | None = None
+    server: RemoteServer | RemoteApi | None = None
 
     @property
     def is_pattern(self) -> bool:

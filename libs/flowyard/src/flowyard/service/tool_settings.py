@@ -25,6 +25,7 @@ from flowyard.steps.code_runner import CodeCall, RunCode
 from flowyard.tasks import cancel
 from flowyard.threads import in_daemon_thread
 from flowyard.tools.folders import NO_FOLDERS, Folders, read_folders
+from flowyard.tools.openapi_of_documents import DocumentApis
 from flowyard.tools.openapi_settings import Apis
 from flowyard.tools.registry import ToolRegistry, built_in
 from flowyard.tools.services import ExecuteCode, RunProgram, ToolServices
@@ -100,7 +101,8 @@ async def open_tools(
         )
         own_tools = [await _own_tools(Path(settings.tools))] if settings.tools else []
         async with _apis(settings, services, environ) as apis:
-            yield ToolRegistry(built_in(services), [*own_tools, *apis, *of_servers], servers.tools)
+            of_documents = DocumentApis(services, environ, variables)
+            yield ToolRegistry(built_in(services), [*own_tools, *apis, *of_servers], servers.tools, of_documents.tools)
 
 
 @asynccontextmanager

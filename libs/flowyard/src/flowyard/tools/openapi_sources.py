@@ -49,7 +49,10 @@ async def open_apis(
 async def _fill(source: ToolSource, api: ApiSettings, services: ToolServices, environ: Mapping[str, str]) -> None:
     while True:
         try:
-            source.replace(await tools_of(api, services, environ))
+            tools, faults = await tools_of(api, services, environ)
+            for fault in faults:
+                log.error("no tool of %s: %s", api.openapi, fault)
+            source.replace(tools)
         except (ToolFailed, ValueError, OSError) as error:
             log.error("no tools of %s: %s", api.openapi, error)  # noqa: TRY400  # it says all
             if api.address is None:
@@ -59,29 +62,32 @@ async def _fill(source: ToolSource, api: ApiSettings, services: ToolServices, en
             return
 
 
-async def tools_of(api: ApiSettings, services: ToolServices, environ: Mapping[str, str]) -> list[Tool]:
-    """Raises ToolFailed, ValueError, OSError."""
+async def tools_of(
+    api: ApiSettings, services: ToolServices, environ: Mapping[str, str], *, most_bytes: int = _MOST_BYTES
+) -> tuple[list[Tool], list[str]]:
+    """And why some operations can't be tools. `most_bytes`: of the description.
+
+    Raises ToolFailed, ValueError, OSError.
+    """
     secrets: set[str] = set()
     headers = {name: _resolved(name, value, environ, secrets) for name, value in api.headers.items()}
-    content = await _content(api, services)
+    content = await _content(api, services, most_bytes)
     described = await in_daemon_thread(lambda: _described(api, content))
-    for fault in described.faults:
-        log.error("no tool of %s: %s", api.openapi, fault)
     masker = Masker(secrets)
-    return [tool_of(operation, headers, services, masker) for operation in described.operations]
+    return [tool_of(operation, headers, services, masker) for operation in described.operations], described.faults
 
 
 def _described(api: ApiSettings, content: bytes) -> Api:
     return read_api(parsed(content), name=api.name, operations=api.operations, server=api.server, source=api.address)
 
 
-async def _content(api: ApiSettings, services: ToolServices) -> bytes:
+async def _content(api: ApiSettings, services: ToolServices, most_bytes: int) -> bytes:
     if api.address is None:
         return await in_daemon_thread(Path(api.openapi).read_bytes)
     # Inline: only executors have the client.
     from flowyard.outbound.requests import OutboundRequest  # noqa: PLC0415
 
-    request = OutboundRequest(method="GET", url=api.address, redirects=3, answer_limit=_MOST_BYTES)
+    request = OutboundRequest(method="GET", url=api.address, redirects=3, answer_limit=most_bytes)
     answer = await send(client_of(services), request)
     if answer.status != 200:
         raise ToolFailed(f"it answered {answer.status}")

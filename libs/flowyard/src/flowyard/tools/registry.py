@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Se
 from typing import TypeAlias
 
 from flowyard.language.mcp_servers import RemoteServer
+from flowyard.language.openapi.of_documents import RemoteApi
 from flowyard.language.tools import ToolFacts, ToolUse, name_fault, wire_name
 from flowyard.tools import code_run, email_send, http_request, shell_run, slack_post, sql_query, web_fetch, web_search
 from flowyard.tools.files import file_tools
@@ -25,6 +26,8 @@ from flowyard.tools.tool import Tool, ToolFailed
 log = logging.getLogger(__name__)
 
 ToolsOfServer: TypeAlias = Callable[[RemoteServer], Awaitable[Iterable[Tool]]]
+"""Raises ToolFailed."""
+ToolsOfApi: TypeAlias = Callable[[RemoteApi], Awaitable[Iterable[Tool]]]
 """Raises ToolFailed."""
 
 
@@ -54,8 +57,8 @@ class ToolRegistry:
     """The tools of one process: those that don't change, without `tools` the built-in ones, and those of sources.
 
     Raises ValueError for two of the former that have the same name, or that a model can't tell apart. A tool of a
-    source whose name is taken is left out, with a warning in the log. `servers`: lists the tools of a document's
-    server.
+    source whose name is taken is left out, with a warning in the log. `servers`, `apis`: list the tools of a
+    document's server or API.
     """
 
     def __init__(
@@ -63,8 +66,10 @@ class ToolRegistry:
         tools: Iterable[Tool] | None = None,
         sources: Iterable[ToolSource] = (),
         servers: ToolsOfServer | None = None,
+        apis: ToolsOfApi | None = None,
     ) -> None:
         self._servers = servers
+        self._apis = apis
         self._fixed: dict[str, Tool] = {}
         self._sources = tuple(sources)
         self._versions: list[int] = []
@@ -90,10 +95,16 @@ class ToolRegistry:
             else:
                 if any(name.partition(".")[0] == prefix for name in self._names()):
                     raise ToolFailed(f"'{prefix}' can't be a server of a document: this installation has such tools")
-                if self._servers is None:
-                    raise ToolFailed(f"no server is called here, and '{use.name}' is a tool of one")
-                known[use] = await self._servers(use.server)
+                known[use] = await self._of_remote(use.server, use.name)
         return node_tools(uses, known)
+
+    async def _of_remote(self, remote: RemoteServer | RemoteApi, name: str) -> Iterable[Tool]:
+        if isinstance(remote, RemoteApi):
+            if self._apis is not None:
+                return await self._apis(remote)
+        elif self._servers is not None:
+            return await self._servers(remote)
+        raise ToolFailed(f"no server is called here, and '{name}' is a tool of one")
 
     async def ready_for(self, name: str) -> None:
         """Returns when the source that may have this tool knows its tools. Raises ToolFailed."""

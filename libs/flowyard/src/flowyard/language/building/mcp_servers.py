@@ -43,8 +43,7 @@ def _server(name: str, shape: McpServerShape, document: SourceDocument, installa
             document.error("missing-key", path, f"'{name}' needs the key 'url'", "add 'url:'", key=True)
     elif (fault := url_fault(shape.url)) is not None:
         document.error("invalid-value", (*path, "url"), f"'url' {fault}", "write https://HOST/PATH")
-    for header, value in (shape.headers or {}).items():
-        _check_header(header, value, document, installation, (*path, "headers", header))
+    check_headers(shape.headers, document, installation, (*path, "headers"))
     return RemoteServer(
         name=name,
         url=shape.url or "",
@@ -53,6 +52,14 @@ def _server(name: str, shape: McpServerShape, document: SourceDocument, installa
         tools=tuple(shape.allow or ("*",)),
         of_document=True,
     )
+
+
+def check_headers(
+    headers: Mapping[str, str] | None, document: SourceDocument, installation: Installation, path: KeyPath
+) -> None:
+    """Reports what no header can have, and references that documents may not make."""
+    for header, value in (headers or {}).items():
+        _check_header(header, value, document, installation, (*path, header))
 
 
 def _check_header(header: str, value: str, document: SourceDocument, installation: Installation, path: KeyPath) -> None:

@@ -6,16 +6,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
+from flowyard.language.addresses import url_fault
+from flowyard.language.building.mcp_servers import check_headers
 from flowyard.language.installation import Installation
 from flowyard.language.mcp_servers import RemoteServer, effects_of
 from flowyard.language.older_tools import INSTEAD, OLDER_NAMES
+from flowyard.language.openapi.description import ADDRESS
+from flowyard.language.openapi.of_documents import RemoteApi, name_from
 from flowyard.language.problems import KeyPath, suggest
 from flowyard.language.reading.source_document import SourceDocument
-from flowyard.language.reading.tools import ToolPermissionShape
-from flowyard.language.tools import ANY_OF, ToolFacts, ToolUse
+from flowyard.language.reading.tools import ApiShape, ToolPermissionShape
+from flowyard.language.tools import ANY_OF, Effect, ToolFacts, ToolUse, name_fault
 
 _EVERYTHING: Final = "*"
 _DENIED: Final = "tool-denied"
+_OF_API: Final[frozenset[Effect]] = frozenset({"network", "writes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +34,54 @@ class ToolReader:
         """None: there is no such tool, or it isn't known which there are."""
         return (self.installation.tools or {}).get(name)
 
-    def read_all(self, given: Sequence[str | Mapping[str, ToolPermissionShape]], path: KeyPath) -> tuple[ToolUse, ...]:
+    def read_all(
+        self, given: Sequence[str | Mapping[str, ToolPermissionShape] | ApiShape], path: KeyPath
+    ) -> tuple[ToolUse, ...]:
         uses: dict[str, ToolUse] = {}
         for i, each in enumerate(given):
-            use = self.read(each, (*path, i))
-            if use.name in uses:
-                self.document.error("duplicate-tool", (*path, i), f"'{use.name}' is listed twice", "remove one of them")
-            uses.setdefault(use.name, use)
+            for use in self._of_api(each, (*path, i)) if isinstance(each, ApiShape) else [self.read(each, (*path, i))]:
+                if use.name in uses:
+                    message = f"'{use.name}' is listed twice"
+                    self.document.error("duplicate-tool", (*path, i), message, "remove one of them")
+                uses.setdefault(use.name, use)
         return tuple(uses.values())
+
+    def read_one(self, given: str | Mapping[str, ToolPermissionShape] | ApiShape, path: KeyPath) -> ToolUse:
+        if not isinstance(given, ApiShape):
+            return self.read(given, path)
+        if len(given.operations) > 1:
+            message = "a tool node calls one operation"
+            self.document.error("invalid-value", (*path, "operations"), message, "name one of them")
+        uses = self._of_api(given, path)
+        return uses[0] if uses else ToolUse("")
+
+    def _of_api(self, shape: ApiShape, path: KeyPath) -> list[ToolUse]:
+        """A use for each operation."""
+        if not shape.openapi.startswith(("http://", "https://")):
+            message = "a document can't name a file: its services have other files"
+            hint = "let FLOWYARD_OPENAPI name it, or write https://HOST/PATH"
+            self.document.error("invalid-value", (*path, "openapi"), message, hint)
+        for key, address in (("openapi", shape.openapi), ("server", shape.server)):
+            if address is not None and address.startswith("http") and (fault := url_fault(address)) is not None:
+                self.document.error("invalid-value", (*path, key), f"'{key}' {fault}", "write https://HOST/PATH")
+        check_headers(shape.headers, self.document, self.installation, (*path, "headers"))
+        api = RemoteApi(
+            name=shape.name or name_from(shape.openapi),
+            openapi=shape.openapi,
+            operations=tuple(shape.operations),
+            server=shape.server,
+            headers=tuple((shape.headers or {}).items()),
+        )
+        allow = tuple(shape.allow) if shape.allow is not None else None
+        uses = []
+        for i, operation in enumerate(shape.operations):
+            name = f"{api.name}.{operation}"
+            if (fault := name_fault(name)) is not None:
+                self.document.error("bad-name", (*path, "operations", i), fault)
+                continue
+            uses.append(use := ToolUse(name, allow, tuple(shape.deny or ()), server=api))
+            self._check(use, path, key=False)
+        return uses
 
     def read(self, given: str | Mapping[str, ToolPermissionShape], path: KeyPath) -> ToolUse:
         if isinstance(given, str):
@@ -85,6 +130,9 @@ class ToolReader:
         """What is known of the tools that it stands for. None: there is none; empty: nothing is known."""
         server_name, _, tool_name = use.name.partition(".")
         server = use.server or self.installation.mcp_servers.get(server_name)
+        if isinstance(server, RemoteApi):
+            # What an operation does, is known when its description is read.
+            return [ToolFacts(name=use.name, description="", parameters={}, effects=_OF_API, guarded=ADDRESS)]
         if server is not None:
             if not tool_name or not (use.is_pattern or server.offers(tool_name)):
                 return None
@@ -102,7 +150,8 @@ class ToolReader:
         elif facts.needs_permission and use.allow is None and answer != "allow":
             message = f"'{facts.name}' needs permission: {', '.join(sorted(facts.effects))}"
             pattern = f"patterns of its '{facts.guarded}'" if facts.guarded else "'*'"
-            self.document.error(_DENIED, path, message, f"write {use.name}: {{allow: [{pattern}]}}", key=key)
+            hint = f"allow: [{pattern}]" if isinstance(use.server, RemoteApi) else f"{use.name}: {{allow: [{pattern}]}}"
+            self.document.error(_DENIED, path, message, f"write {hint}", key=key)
         else:
             return False
         return True
