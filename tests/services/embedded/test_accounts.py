@@ -71,9 +71,11 @@ def test_programs_that_the_user_of_services_can_not_read_are_found(
 
 async def test_no_service_is_the_superuser_and_each_has_a_role_of_its_own(server_home: Path) -> None:
     with running(Place(server_home / "stack")) as up:
-        urls = {name: up.log(name)[0]["environ"]["FLOWYARD_DATABASE_URL"] for name in SERVICES}
+        environments = {name: up.log(name)[0]["environ"] for name in SERVICES}
+        assert "FLOWYARD_DATABASE_URL" not in environments.pop("sandbox-1")
+        urls = {name: environment["FLOWYARD_DATABASE_URL"] for name, environment in environments.items()}
         roles = {name: urlsplit(url).username for name, url in urls.items()}
-        assert roles == {name: f"flowyard_{name.removesuffix('-1')}" for name in SERVICES}
+        assert roles == {name: f"flowyard_{name.removesuffix('-1')}" for name in urls}
         assert {urlsplit(url).path for url in urls.values()} == {"/flowyard"}
         for url in urls.values():
             async with open_database(url, service="test", most=1) as database:
