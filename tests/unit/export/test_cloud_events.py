@@ -36,7 +36,7 @@ SAMPLES: Final[list[Event]] = [
 INSIDE: Final = {"commit_s", "reserves"}
 NOT_PUBLIC: Final = {
     events.RunStarted, events.Token, events.ModelWaiting, events.ModelReserved, events.ModelCalled, events.RouteTaken,
-    events.LoopTurned, events.ToolCalled,
+    events.LoopTurned, events.ToolCalled, events.ToolProgressed, events.CodePrinted,
 }  # fmt: skip
 
 
