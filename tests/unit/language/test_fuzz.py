@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
@@ -20,6 +20,7 @@ from flowyard.language.values.conform import conform
 from flowyard.language.values.expression_types import check_expression
 from flowyard.language.values.expression_values import ExpressionContext
 from flowyard.language.values.expressions import ExpressionSyntaxError, parse_expression
+from flowyard.language.values.functions import FUNCTIONS
 from flowyard.language.values.json_schema import json_schema
 from flowyard.language.values.templates import check_template, parse_template
 from flowyard.language.values.types import (
@@ -188,6 +189,7 @@ EXPRESSION_TOKENS = [
     *FIELDS, "state", "and", "or", "not", "in", "is", "==", "!=", "<", ">=", "+", "-", "*", "/", "//", "%", "**",
     "(", ")", "[", "]", "{", "}", ".", ",", ":", "'a'", '"a"', "1", "2.5", "1e999", "0", "True", "true", "null", "None",
     "'B'", "'2026-01-31'", "state.n", "len", "lower", "contains",
+    *(f"{name}(" for name in FUNCTIONS), "item", "item.a", "'3d'", "'%'", "now()",
     "iterations", "'w'", "_loop_iteration_w", "lambda", "if", "else", "for", ":=", "await",
     "f'{n!r:>{n}}'", "b'a'", "1j", "...", "\n", "\\", "#", " ", "@", "~", "é", '"', "'", "=", "9" * 400, "\ud800",
 ]  # fmt: skip
@@ -232,6 +234,9 @@ expressions = st.text(max_size=30) | st.builds(
 
 @often
 @given(expressions)
+@example("score@score")
+@example("iterations(score)")
+@example("score << ~score")
 def test_an_expression_is_refused_checked_or_evaluated(text: str) -> None:
     try:
         expression = parse_expression(text)

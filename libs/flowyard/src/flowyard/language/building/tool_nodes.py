@@ -15,7 +15,7 @@ from flowyard.language.tools import ToolFacts, ToolUse
 def read_tool_node(context: NodeContext, shape: NodeShape, path: KeyPath) -> ToolNode:
     reader = ValueReader(context.document, context.scope(shape.id), context.outputs)
     arguments = {name: reader.value(value, (*path, "with", name)) for name, value in (shape.with_ or {}).items()}
-    use = context.tools.read_one(shape.tool, (*path, "tool")) if shape.tool is not None else ToolUse("")
+    use = context.tools.read_single(shape.tool, (*path, "tool")) if shape.tool is not None else ToolUse("")
     if use.is_pattern:
         message = f"a tool node calls one tool, and '{use.name}' stands for many"
         context.document.error("tool-pattern", (*path, "tool"), message, "name one of them")

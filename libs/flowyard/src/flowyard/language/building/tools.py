@@ -46,7 +46,7 @@ class ToolReader:
                 uses.setdefault(use.name, use)
         return tuple(uses.values())
 
-    def read_one(self, given: str | Mapping[str, ToolPermissionShape] | ApiShape, path: KeyPath) -> ToolUse:
+    def read_single(self, given: str | Mapping[str, ToolPermissionShape] | ApiShape, path: KeyPath) -> ToolUse:
         if not isinstance(given, ApiShape):
             return self.read(given, path)
         if len(given.operations) > 1:

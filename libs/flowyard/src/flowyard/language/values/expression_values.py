@@ -97,10 +97,10 @@ class Evaluator:
                 return decisive if any(self._bool(v) is decisive for v in values) else not decisive
             case ast.UnaryOp(ast.Not(), operand):
                 return not self._bool(operand)
-            case ast.UnaryOp(sign, operand):
+            case ast.UnaryOp(ast.USub() | ast.UAdd() as sign, operand):
                 number = self._number(self.value(operand), operand)
                 return -number if isinstance(sign, ast.USub) else number
-            case ast.BinOp(left, sign, right):
+            case ast.BinOp(left, sign, right) if type(sign) in _ARITHMETIC:
                 return self._arithmetic(sign, left, right)
             case ast.Compare(left, comparisons, rights):
                 return self._compare(left, comparisons, rights)
@@ -180,8 +180,10 @@ class Evaluator:
         values = [self.value(arg) for arg in args]
         if name == "now":
             return self.around.now().astimezone(UTC).replace(microsecond=0).isoformat()
-        if function.call is None:
+        if name == "contains":
             return self._contains(values[0], values[1], args[0])
+        if function.call is None:
+            raise EvaluationError(f"{name} takes the name of a node in quotes")
         try:
             return function.call(values, self.costs)
         except UnfitArgument as error:
