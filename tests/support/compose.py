@@ -180,7 +180,7 @@ class Composed(System):
         printed = self.project.compose(
             "run", "--rm", "--no-deps", "--entrypoint", "cat", "cli", f"/run/flowyard/cli/{user}_url"
         )
-        (network,) = inspect(self.project.container("nats"))["NetworkSettings"]["Networks"].values()
+        network, *_ = inspect(self.project.container("nats"))["NetworkSettings"]["Networks"].values()
         return printed.strip().replace("@nats:", f"@{network['IPAddress']}:")
 
     async def command(self, *args: str) -> str:
