@@ -145,7 +145,7 @@ async def _captured(made: Project, watch: Watch) -> AsyncIterator[None]:
     async def receive(message: Any) -> None:
         watch.look_at_bytes(f"message {message.subject}", message.data)
 
-    (network,) = inspect(made.container("nats"))["NetworkSettings"]["Networks"].values()
+    network, *_ = inspect(made.container("nats"))["NetworkSettings"]["Networks"].values()
     async with AsyncExitStack() as opened:
         for user in ("registry", "executor", "gateway"):
             password = watch.canaries[f"file nats_{user}_password"]

@@ -96,7 +96,13 @@ async def test_no_notification_is_sent_to_a_container_of_the_stack(visitor: Visi
 
 
 def test_postgres_and_nats_are_out_of_reach_of_who_has_no_business_there(compose: Composed) -> None:
-    for service, networks in {"postgres": {"data"}, "nats": {"data"}, "prometheus": {"core", "doors"}}.items():
+    reached_by = {
+        "postgres": {"data"},
+        "nats": {"data", "code"},
+        "prometheus": {"core", "doors", "code"},
+        "sandbox": {"code"},
+    }
+    for service, networks in reached_by.items():
         (inspected,) = described(compose, service)
         assert inspected["NetworkSettings"]["Networks"].keys() == {
             f"{compose.project.name}_{name}" for name in networks
