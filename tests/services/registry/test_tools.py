@@ -60,7 +60,7 @@ async def test_the_schema_has_the_names_of_tools_and_models(starting: Starting, 
     prices = '{"hosted_vllm/qwen3": {"input": 1, "output": 1}, "lm_studio/*": {"input": 0, "output": 0}}'
     async with starting(prices=prices, tool_rules='{"math.*": "deny"}') as registry:
         shapes = (await registry.client.get("/v1/schema")).json()["$defs"]
-    short, long = shapes["NodeShape"]["properties"]["tool"]["anyOf"][0]["oneOf"]
+    short, long, _ = shapes["NodeShape"]["properties"]["tool"]["anyOf"][0]["oneOf"]
     tools = short["anyOf"][0]["enum"]
     assert {"crm.find", "time.now"} <= set(tools)
     assert "math.eval" not in tools

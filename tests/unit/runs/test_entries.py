@@ -61,6 +61,10 @@ EVENTS: dict[type, st.SearchStrategy[Any]] = {
         *(STEPS, TEXT, st.integers(1, 99), st.integers(0, 99), st.integers(0, 99), SECONDS),
         *(st.none() | FAILURES, st.integers(0, 99), st.none()),
     ),
+    events.ToolProgressed: st.builds(
+        events.ToolProgressed,
+        *(STEPS, TEXT, st.integers(0, 99), st.integers(0, 99), SECONDS, st.none() | SECONDS, st.none() | TEXT),
+    ),
     events.ModelCalled: st.builds(
         events.ModelCalled,
         *(STEPS, TEXT, TEXT, SECONDS, st.none() | SECONDS, NUMBERS, NUMBERS, NUMBERS, COSTS),
