@@ -173,7 +173,13 @@ async def test_who_waits_is_visible(yard: Yard, wire: WireModel) -> None:
     async with executing(yard, poll_s=0.1) as executor:
         ids = [await yard.submit(name, topic=str(n)) for n in range(3)]
         await eventually(lambda: executor.count("model_calls_waiting", limit=limit) == 2)
-        [waits] = await Overview(yard.database).limit_waits()
+
+        async def written() -> Any:
+            # They are counted a moment before they are written.
+            waits = await Overview(yard.database).limit_waits()
+            return waits if [each.calls for each in waits] == [2] else None
+
+        [waits] = await eventually(written)
         assert (waits.limit, waits.calls, 1 <= waits.longest_s < 9) == (limit, 2, True)
         assert not waits.rate_limited
 
