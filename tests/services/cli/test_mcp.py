@@ -132,14 +132,29 @@ async def test_wrong_arguments_are_for_the_model_to_read(remote: Remote) -> None
 async def test_lines_that_are_no_messages_are_answered_and_what_was_asked_is_answered_before_the_end(
     remote: Remote,
 ) -> None:
-    lines = ["{", "[]", '{"jsonrpc": "2.0", "id": 7, "method": "ping"}', '{"jsonrpc": "2.0", "method": "x"}', ""]
+    odd = [
+        {"method": "notifications/cancelled", "params": {"requestId": [1]}},
+        {"id": 8, "method": "tools/call", "params": {"name": ["x"], "_meta": 1}},
+    ]
+    ping = {"jsonrpc": "2.0", "id": 7, "method": "ping"}
+    lines = ["{", "[]", json.dumps(ping), '{"jsonrpc": "2.0", "method": "x"}', *map(json.dumps, odd), ""]
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "flowyard_cli", "mcp", stdin=PIPE, stdout=PIPE, env=os.environ | remote.environment
+        sys.executable,
+        "-m",
+        "flowyard_cli",
+        "mcp",
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
+        env=os.environ | remote.environment,
     )
-    out, _ = await process.communicate("\n".join(lines).encode())
+    out, err = await process.communicate("\n".join(lines).encode())
     answers = [json.loads(line) for line in out.splitlines()]
-    assert [answer.get("error", {}).get("code") for answer in answers] == [-32700, -32600, None]
-    assert (process.returncode, answers[2]) == (0, {"jsonrpc": "2.0", "id": 7, "result": {}})
+    assert [answer["error"]["code"] for answer in answers if answer.get("id") is None] == [-32700, -32600]
+    [pong] = [answer for answer in answers if answer.get("id") == 7]
+    [refused] = [answer for answer in answers if answer.get("id") == 8]
+    assert (process.returncode, err, pong) == (0, b"", {"jsonrpc": "2.0", "id": 7, "result": {}})
+    assert "error" in refused
 
 
 async def test_a_gateway_that_is_away_is_an_error_and_is_found_when_it_is_back(remote: Remote) -> None:

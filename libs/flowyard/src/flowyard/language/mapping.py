@@ -1,4 +1,4 @@
-"""What an event becomes by a trigger: the inputs of a run, or nothing. Pure."""
+"""What an event becomes by a trigger: the inputs of a run, or nothing. It reads nothing but the time."""
 
 from __future__ import annotations
 

@@ -68,13 +68,15 @@ class Bridge:
     async def _notified(self, message: Message) -> None:
         """Giving up a request closes its connection: the gateway knows what that means in the client's revision."""
         if message["method"] == "notifications/cancelled":
-            task = self._open.get(_params(message).get("requestId", ""))
+            number = _params(message).get("requestId")
+            task = self._open.get(number) if isinstance(number, str | int) else None
             if task is not None:
                 task.cancel()
 
     async def _reply(self, message: Message) -> None:
         try:
-            tool = self._control.get(_params(message).get("name", "")) if message["method"] == "tools/call" else None
+            name = str(_params(message).get("name"))
+            tool = self._control.get(name) if message["method"] == "tools/call" else None
             if tool is not None:
                 result = await asyncio.to_thread(_called, self._client, tool, _params(message).get("arguments") or {})
                 await self._answer({"jsonrpc": "2.0", "id": message["id"], "result": result | self._ending(message)})
@@ -105,7 +107,7 @@ class Bridge:
             raise unreachable(address, error) from error
 
     def _headers(self, message: Message) -> Mapping[str, str]:
-        version = (_params(message).get("_meta") or {}).get(_VERSION) or self._version
+        version = _meta(message).get(_VERSION) or self._version
         headers = {"accept": "application/json, text/event-stream", "content-type": "application/json"}
         if not isinstance(version, str):
             return headers
@@ -115,11 +117,13 @@ class Bridge:
 
     def _ending(self, message: Message) -> Message:
         """What newer revisions have in each result."""
-        is_stateless = _VERSION in (_params(message).get("_meta") or {})
-        return {"resultType": "complete"} if is_stateless else {}
+        return {"resultType": "complete"} if _VERSION in _meta(message) else {}
 
     def _adapted(self, request: Message, received: Message) -> Message:
         """What this server has to say besides what the gateway says."""
+        if "error" in received and received.get("id") is None:
+            # The gateway couldn't read the request well enough to know whose answer this is.
+            return {**received, "id": request["id"]}
         result = received.get("result")
         if received.get("id") != request["id"] or not isinstance(result, dict):
             return received
@@ -132,9 +136,9 @@ class Bridge:
     def _tools(self, result: Mapping[str, Any]) -> list[Any]:
         given = (result.get("_meta") or {}).get(SCOPES, [])
         may = {scope for each in given if each in INCLUDES for scope in INCLUDES[each]} & self._allowed
-        workflows = [tool for tool in result.get("tools", []) if "run" in may]
-        taken = {tool.get("name") for tool in workflows}
-        own = [tool.described for tool in self._control.values() if tool.scope in may and tool.name not in taken]
+        # A workflow with the name of one of our own is run by run_workflow.
+        workflows = [tool for tool in result.get("tools", []) if "run" in may and tool.get("name") not in self._control]
+        own = [tool.described for tool in self._control.values() if tool.scope in may]
         return [*workflows, *own] if not result.get("nextCursor") else workflows
 
 
@@ -159,6 +163,11 @@ def _content(text: str, *, is_error: bool = False) -> Message:
 def _params(message: Message) -> Mapping[str, Any]:
     params = message.get("params")
     return params if isinstance(params, dict) else {}
+
+
+def _meta(message: Message) -> Mapping[str, Any]:
+    meta = _params(message).get("_meta")
+    return meta if isinstance(meta, dict) else {}
 
 
 def _message_in(body: bytes | str) -> Message | None:
